@@ -1,0 +1,267 @@
+"""The tenant context: what the resolver mints and everyone else verifies.
+
+It travels as a compact EdDSA JWT (RFC 8037) in exactly one `x-silo-context` metadata value. This module is
+the only one that can build a TenantContext, and it builds one only from a token whose signature, issuer,
+audience and times hold and whose partition, prefix and index are those of its tenant.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import jwt
+
+from boundary import scope
+from boundary.errors import Unauthenticated
+from boundary.ids import PrincipalId, TenantId, TenantSlug, is_tenant_id, slug_of
+from boundary.permissions import Permissions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+CONTEXT_KEY = "x-silo-context"
+"""The metadata key that carries a context."""
+
+CONTEXT_ISSUER = "silo-resolver"
+"""The `iss` of every context."""
+
+CONTEXT_LIFETIME = 60
+"""Seconds that a context lives at the most."""
+
+CLOCK_SKEW = 5
+"""Seconds by which clocks of the platform may differ. It is granted to the start of a context, not its end."""
+
+_CACHE_SIZE = 20_000
+_SEAL = object()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where a tenant's data lives: region, table, bucket and search cluster by name."""
+
+    region: str
+    table: str
+    bucket: str
+    search_cluster: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantContext:
+    """A verified tenant context. Only ContextVerifier makes one.
+
+    Attributes:
+        tenant_id: the tenant.
+        slug: its lower-cased id.
+        name: the organisation's name.
+        status: `ACTIVE`; a context of any other status is not minted.
+        tier: `BASIC`, `STANDARD` or `PREMIUM`.
+        permissions: what the principal may do.
+        principal: who calls.
+        issuer: who vouched for the principal: the JWT's `iss`, or `silo` for a platform service.
+        actor: the platform service that acts for the principal, or empty.
+        placement: where the data lives.
+        generation: the tenant's generation at minting.
+        audience: the one service that may accept this context.
+        issued_at: seconds since the epoch.
+        expires_at: seconds since the epoch.
+        key_id: the signing key.
+        max_object_bytes: the tenant's largest object, or 0 for the service's own bound.
+        partition: the tenant's partition of the table.
+        objects: the tenant's part of the bucket.
+        index: the tenant's search index.
+        token: the context as it travelled, for asking the resolver to delegate it.
+    """
+
+    seal: object
+    tenant_id: TenantId
+    slug: TenantSlug
+    name: str
+    status: str
+    tier: str
+    permissions: Permissions
+    principal: PrincipalId
+    issuer: str
+    actor: str
+    placement: Placement
+    generation: int
+    audience: str
+    issued_at: int
+    expires_at: int
+    key_id: str
+    max_object_bytes: int
+    partition: scope.Partition
+    objects: scope.ObjectPrefix
+    index: scope.SearchIndex
+    token: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.seal is not _SEAL:
+            raise TypeError("a TenantContext comes from ContextVerifier.verify")
+
+
+class ContextKeys(Protocol):
+    """Where the verifying keys come from."""
+
+    async def find(self, key_id: str) -> Ed25519PublicKey | None:
+        """The key of that id, or None where there is none.
+
+        Raises:
+            Unavailable: the keys cannot be had at present.
+        """
+
+
+class ContextVerifier:
+    """Verifies contexts for one audience.
+
+    A context that was verified is remembered until it expires, under the whole token: equal bytes have an
+    equal signature. The memory is bounded and its entries never slide.
+    """
+
+    def __init__(self, *, audience: str, keys: ContextKeys) -> None:
+        self._audience = audience
+        self._keys = keys
+        self._verified: OrderedDict[str, TenantContext] = OrderedDict()
+
+    async def verify(self, token: str) -> TenantContext:
+        """The context in token.
+
+        Raises:
+            Unauthenticated: the token is not a context for this audience, or no longer.
+            Unavailable: the verifying keys cannot be had at present.
+        """
+        known = self._verified.get(token)
+        if known is not None:
+            if time.time() < known.expires_at:
+                return known
+            del self._verified[token]
+        context = self._build(await self._claims(token), token)
+        if len(self._verified) >= _CACHE_SIZE:
+            self._verified.popitem(last=False)
+        self._verified[token] = context
+        return context
+
+    async def _claims(self, token: str) -> dict[str, Any]:
+        try:
+            key_id = jwt.get_unverified_header(token).get("kid")
+        except jwt.InvalidTokenError as error:
+            raise _refused("CONTEXT_INVALID") from error
+        key = await self._keys.find(key_id) if isinstance(key_id, str) else None
+        if key is None:
+            raise _refused("CONTEXT_INVALID")
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key=key,
+                algorithms=["EdDSA"],
+                audience=self._audience,
+                issuer=CONTEXT_ISSUER,
+                options={
+                    "require": ["exp", "iat", "aud", "iss", "sub"],
+                    "strict_aud": True,
+                    "verify_iat": False,
+                },
+            )
+        except jwt.ExpiredSignatureError as error:
+            raise _refused("CONTEXT_EXPIRED") from error
+        except jwt.InvalidAudienceError as error:
+            raise _refused("CONTEXT_AUDIENCE") from error
+        except jwt.InvalidTokenError as error:
+            raise _refused("CONTEXT_INVALID") from error
+        claims["kid"] = key_id
+        return claims
+
+    def _build(self, claims: Mapping[str, Any], token: str) -> TenantContext:
+        try:
+            return _context_of(claims, token)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _refused("CONTEXT_INVALID") from error
+
+
+def _context_of(claims: Mapping[str, Any], token: str) -> TenantContext:
+    """The context that verified claims describe.
+
+    Raises:
+        KeyError, TypeError, ValueError: the claims are incomplete or contradict each other.
+    """
+    tenant_id = TenantId(claims["tid"])
+    slug = slug_of(tenant_id)
+    places = claims["placement"]
+    placement = Placement(
+        region=places["region"],
+        table=places["table"],
+        bucket=places["bucket"],
+        search_cluster=places["search_cluster"],
+    )
+    names = (claims["partition"], claims["object_prefix"], claims["search_index"])
+    derived = (scope.partition_key(tenant_id), scope.object_prefix(slug), scope.index_name(slug))
+    issued_at, expires_at = int(claims["iat"]), int(claims["exp"])
+    if not is_tenant_id(tenant_id) or claims["slug"] != slug or names != derived:
+        raise ValueError("the context's names are not its tenant's")
+    if expires_at - issued_at > CONTEXT_LIFETIME or issued_at > time.time() + CLOCK_SKEW:
+        raise ValueError("the context's times are out of bounds")
+    if claims["status"] != "ACTIVE":
+        raise ValueError("the context's tenant is not active")
+    seal = scope._SEAL  # noqa: SLF001 - contexts are where tenant-scoped handles come from
+    return TenantContext(
+        seal=_SEAL,
+        tenant_id=tenant_id,
+        slug=slug,
+        name=str(claims["name"]),
+        status="ACTIVE",
+        tier=str(claims["tier"]),
+        permissions=Permissions(claims["permissions"]),
+        principal=PrincipalId(claims["sub"]),
+        issuer=str(claims["auth_issuer"]),
+        actor=str(claims["actor"]),
+        placement=placement,
+        generation=int(claims["gen"]),
+        audience=str(claims["aud"]),
+        issued_at=issued_at,
+        expires_at=expires_at,
+        key_id=str(claims["kid"]),
+        max_object_bytes=int(claims["max_object_bytes"]),
+        partition=scope.Partition(
+            seal=seal, tenant_id=tenant_id, table=placement.table, key=derived[0]
+        ),
+        objects=scope.ObjectPrefix(
+            seal=seal, tenant_id=tenant_id, bucket=placement.bucket, prefix=derived[1]
+        ),
+        index=scope.SearchIndex(
+            seal=seal,
+            tenant_id=tenant_id,
+            cluster=placement.search_cluster,
+            name=derived[2],
+            alias=scope.index_alias(slug),
+        ),
+        token=token,
+    )
+
+
+_current: ContextVar[TenantContext | None] = ContextVar("silo_tenant_context", default=None)
+
+
+def current_context() -> TenantContext | None:
+    """The verified context of the call that is being served, or None outside of one."""
+    return _current.get()
+
+
+@contextmanager
+def serving(context: TenantContext) -> Iterator[None]:
+    """Makes context the current one within the block; used by the chain and by background recovery."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def _refused(reason: str) -> Unauthenticated:
+    return Unauthenticated(reason, "the tenant context is not valid here")

@@ -1,0 +1,33 @@
+"""Partitions of the tenant directory, for the resolver alone.
+
+The resolver reads a tenant's CONFIG item before a context for that tenant can exist, and keeps the slug
+guards, which belong to no tenant. An import contract keeps every other room away from this module.
+"""
+
+from __future__ import annotations
+
+from boundary.ids import TenantId, TenantSlug
+from boundary.scope import _SEAL, Partition, partition_key
+
+CONFIG_SORT_KEY = "CONFIG"
+SLUG_SORT_KEY = "SLUG"
+DIRECTORY_INDEX_KEY = "DIRECTORY#TENANTS"
+
+
+def config_partition(tenant_id: TenantId, *, table: str) -> Partition:
+    """The partition of a tenant, for its CONFIG item."""
+    return Partition(
+        seal=_SEAL, tenant_id=tenant_id, table=table, key=partition_key(tenant_id)
+    )
+
+
+def slug_partition(slug: TenantSlug, *, table: str) -> Partition:
+    """The partition of a slug's guard item."""
+    return Partition(seal=_SEAL, tenant_id=TenantId(""), table=table, key=f"SLUG#{slug}")
+
+
+def directory_partition(*, table: str) -> Partition:
+    """The index partition that lists every tenant."""
+    return Partition(
+        seal=_SEAL, tenant_id=TenantId(""), table=table, key=DIRECTORY_INDEX_KEY
+    )

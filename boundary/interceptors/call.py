@@ -1,0 +1,77 @@
+"""One call as the chain and the handlers see it."""
+
+from __future__ import annotations
+
+import time
+from asyncio import Task
+from dataclasses import dataclass, field
+from typing import Any
+
+from boundary.catalog import Method
+from boundary.context import TenantContext
+from boundary.errors import Internal, SiloError
+from boundary.ids import PrincipalId
+from boundary.tokens import Caller
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One call.
+
+    Attributes:
+        method: which method, with its guard.
+        metadata: the caller's metadata as it came, key and value pairs.
+        deadline: when the caller stops waiting, in `time.monotonic()` seconds; None for never.
+        peer: where the caller is.
+        started: when the call came, in `time.monotonic()` seconds.
+        request_id: names the call in audit, logs and errors.
+        principal: who calls, as soon as it is known; empty until then.
+        context: the verified tenant context; None for methods that take another credential.
+        caller: the verified JWT; None for methods that take another credential.
+        resource: what the call is about, for the audit record.
+        task: the task that serves the call.
+        refusal: set where the call is ended from outside, before its task is cancelled.
+        error: how the call failed, or None while it has not.
+    """
+
+    method: Method
+    metadata: tuple[tuple[str, str | bytes], ...]
+    deadline: float | None
+    peer: str
+    started: float = field(default_factory=time.monotonic)
+    request_id: str = ""
+    principal: PrincipalId = PrincipalId("")
+    context: TenantContext | None = None
+    caller: Caller | None = None
+    resource: str = ""
+    task: Task[Any] | None = None
+    refusal: SiloError | None = None
+    error: SiloError | None = None
+
+    @property
+    def tenant(self) -> TenantContext:
+        """The verified tenant context.
+
+        Raises:
+            Internal: the method takes no context; asking for one is a defect.
+        """
+        if self.context is None:
+            raise Internal
+        return self.context
+
+    @property
+    def operator(self) -> Caller:
+        """The verified JWT of a method that takes one.
+
+        Raises:
+            Internal: the method takes no JWT; asking for one is a defect.
+        """
+        if self.caller is None:
+            raise Internal
+        return self.caller
+
+    def remaining(self, *, at_most: float) -> float:
+        """Seconds until the caller stops waiting, bounded; for the deadline of a call made on its behalf."""
+        if self.deadline is None:
+            return at_most
+        return max(0.0, min(at_most, self.deadline - time.monotonic()))

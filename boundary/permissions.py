@@ -1,0 +1,80 @@
+"""Permissions: `campaigns.read`, `campaigns.*`, `*`, and the operator's `platform.*`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from boundary.errors import PermissionDenied
+
+_GRANT = re.compile(r"\*|[a-z][a-z0-9_-]*(?:\.[a-z][a-z0-9_-]*)*(?:\.\*)?")
+PLATFORM = "platform"
+
+
+class Permissions:
+    """What a principal may do. Immutable.
+
+    A grant is a dotted name, or a dotted prefix that ends in `.*`, or `*`. `*` covers every tenant permission
+    and no `platform.` one: those must be granted by name or as `platform.*`.
+    """
+
+    __slots__ = ("_grants",)
+
+    def __init__(self, grants: Iterable[str]) -> None:
+        """Takes the grants.
+
+        Raises:
+            ValueError: a grant does not match the grammar.
+        """
+        kept = frozenset(grants)
+        for grant in kept:
+            if not isinstance(grant, str) or _GRANT.fullmatch(grant) is None:
+                raise ValueError("a permission is not in the grammar")
+        self._grants = kept
+
+    def allow(self, permission: str) -> bool:
+        """Whether the grants cover permission."""
+        if permission in self._grants:
+            return True
+        if "*" in self._grants and not permission.startswith(PLATFORM + "."):
+            return True
+        end = permission.rfind(".")
+        while end > 0:
+            if permission[:end] + ".*" in self._grants:
+                return True
+            end = permission.rfind(".", 0, end)
+        return False
+
+    def require(self, permission: str) -> None:
+        """Returns where the grants cover permission.
+
+        Raises:
+            PermissionDenied: they do not; the error names the permission.
+        """
+        if not self.allow(permission):
+            raise PermissionDenied(
+                "PERMISSION_MISSING",
+                f"the caller lacks the permission {permission}",
+                metadata={"permission": permission},
+            )
+
+    @property
+    def grants(self) -> tuple[str, ...]:
+        """The grants, sorted."""
+        return tuple(sorted(self._grants))
+
+    @property
+    def platform(self) -> bool:
+        """Whether any grant is a platform operator's."""
+        return any(
+            grant == PLATFORM or grant.startswith(PLATFORM + ".") for grant in self._grants
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Permissions) and self._grants == other._grants
+
+    def __hash__(self) -> int:
+        return hash(self._grants)
+
+    def __repr__(self) -> str:
+        return f"Permissions({list(self.grants)!r})"

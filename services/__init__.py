@@ -1,0 +1,1 @@
+"""The services of the suite. They never import one another; they meet in protos."""

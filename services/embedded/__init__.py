@@ -1,0 +1,1 @@
+"""What the embedded engines share: SQLite behind one writer and bounded readers."""
