@@ -1,0 +1,1 @@
+"""The resolver: tenant directory, context minting and tenant changes."""
