@@ -151,7 +151,7 @@ class ContextVerifier:
     async def _claims(self, token: str) -> dict[str, Any]:
         try:
             key_id = jwt.get_unverified_header(token).get("kid")
-        except jwt.InvalidTokenError as error:
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise _refused("CONTEXT_INVALID") from error
         key = await self._keys.find(key_id) if isinstance(key_id, str) else None
         if key is None:
@@ -173,7 +173,7 @@ class ContextVerifier:
             raise _refused("CONTEXT_EXPIRED") from error
         except jwt.InvalidAudienceError as error:
             raise _refused("CONTEXT_AUDIENCE") from error
-        except jwt.InvalidTokenError as error:
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise _refused("CONTEXT_INVALID") from error
         claims["kid"] = key_id
         return claims

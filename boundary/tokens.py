@@ -18,7 +18,7 @@ import jwt
 
 from boundary.errors import SiloError, Unauthenticated
 from boundary.ids import PrincipalId, is_principal_id
-from boundary.issuer_keys import IssuerKeys
+from boundary.issuer_keys import LIFETIME, IssuerKeys
 from boundary.permissions import Permissions
 
 AUTHORIZATION_KEY = "authorization"
@@ -84,12 +84,13 @@ class Caller:
 class TokenVerifier:
     """Verifies callers' JWTs against the configured issuers.
 
-    A token that was verified is remembered until it expires; the memory is bounded and never slides.
+    A token that was verified is remembered until it expires or its issuer's keys would be read again, whichever
+    is sooner; the memory is bounded and never slides.
     """
 
     def __init__(self, issuers: Sequence[Issuer]) -> None:
         self._issuers = {issuer.issuer: issuer for issuer in issuers}
-        self._verified: OrderedDict[str, Caller] = OrderedDict()
+        self._verified: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
 
     async def verify(self, authorization: str | None) -> Caller:
         """The caller that an `authorization` value proves.
@@ -102,14 +103,14 @@ class TokenVerifier:
         token = _bearer(authorization)
         known = self._verified.get(token)
         if known is not None:
-            if time.time() < known.expires_at:
-                return known
+            remembered_until, caller = known
+            if time.time() < remembered_until:
+                return caller
             del self._verified[token]
-            raise _refused("TOKEN_EXPIRED", "the token is expired")
         caller = _caller_of(await self._claims(token), token)
         if len(self._verified) >= _CACHE_SIZE:
             self._verified.popitem(last=False)
-        self._verified[token] = caller
+        self._verified[token] = (min(caller.expires_at, time.time() + LIFETIME), caller)
         return caller
 
     async def _claims(self, token: str) -> dict[str, Any]:
@@ -136,7 +137,7 @@ class TokenVerifier:
             )
         except jwt.ExpiredSignatureError as error:
             raise _refused("TOKEN_EXPIRED", "the token is expired") from error
-        except (jwt.InvalidTokenError, ValueError, TypeError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise _refused("TOKEN_SIGNATURE", "the token does not verify") from error
         _check_times(claims)
         _check_audience(claims, issuer)
@@ -146,7 +147,7 @@ class TokenVerifier:
         """Header and issuer of a token that nothing is known of yet; they only choose what verifies it."""
         try:
             unverified = jwt.decode_complete(token, options={"verify_signature": False})
-        except (jwt.InvalidTokenError, ValueError, TypeError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise _refused("TOKEN_MALFORMED", "the token is not a JWT") from error
         issuer = self._issuers.get(str(unverified["payload"].get("iss", "")))
         if issuer is None:

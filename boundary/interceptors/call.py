@@ -32,6 +32,11 @@ class Call:
         task: the task that serves the call.
         refusal: set where the call is ended from outside, before its task is cancelled.
         error: how the call failed, or None while it has not.
+        status: the canonical status code's name with which it ended.
+        entered: how many stages of the chain it has entered.
+        admitted: whether it passed the whole chain.
+        recorded_downstream: whether a service behind this one has recorded the call.
+        peer_service: the platform service that calls, for methods that take a peer's token.
     """
 
     method: Method
@@ -47,6 +52,11 @@ class Call:
     task: Task[Any] | None = None
     refusal: SiloError | None = None
     error: SiloError | None = None
+    status: str = "OK"
+    entered: int = 0
+    admitted: bool = False
+    recorded_downstream: bool = False
+    peer_service: str = ""
 
     @property
     def tenant(self) -> TenantContext:

@@ -1,0 +1,96 @@
+"""The audit trail: one JSON line for each call, allowed or refused.
+
+A line is handed to the operating system before the caller has its answer, so that it survives the end of the
+process. Where lines cannot be written, further calls are refused: no access goes unrecorded.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from boundary.errors import Unavailable
+
+if TYPE_CHECKING:
+    from boundary.interceptors.call import Call
+
+_log = logging.getLogger(__name__)
+
+_MAX_UNWRITTEN = 1000
+"""Records that wait for space on the disk. They are of calls that were under way when it filled up; what comes
+afterwards is refused unserved, and past this number those refusals are not kept."""
+
+
+class AuditLog:
+    """Appends audit records to `{folder}/{service}.jsonl`. Lines are atomic: each is one append."""
+
+    def __init__(self, folder: Path, *, service: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._service = service
+        self._path = folder / f"{service}.jsonl"
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        self._unwritten: list[bytes] = []
+
+    def require_writable(self) -> None:
+        """Returns where every record so far is written.
+
+        Raises:
+            Unavailable: records cannot be written; the call must not be served.
+        """
+        if self._unwritten and not self._flush():
+            raise Unavailable("AUDIT_UNAVAILABLE", "calls cannot be recorded", retry_after=5.0)
+
+    def record(self, call: Call, *, status: str, reason: str, allowed: bool) -> None:
+        """Records how a call ended.
+
+        Args:
+            status: the canonical status code's name.
+            reason: the ErrorInfo reason, or empty.
+            allowed: whether the boundary let the call through to its handler.
+        """
+        context, caller = call.context, call.caller
+        tenant = context.tenant_id if context else (caller.tenant_id if caller else "")
+        line = orjson.dumps(
+            {
+                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "request_id": call.request_id,
+                "service": self._service,
+                "tenant": tenant,
+                "principal": call.principal,
+                "actor": context.actor if context else "",
+                "method": call.method.name,
+                "resource": call.resource,
+                "decision": "ALLOWED" if allowed else "REFUSED",
+                "status": status,
+                "reason": reason,
+                "duration_ms": round((time.monotonic() - call.started) * 1000, 3),
+            },
+            option=orjson.OPT_APPEND_NEWLINE,
+        )
+        if len(self._unwritten) < _MAX_UNWRITTEN:
+            self._unwritten.append(line)
+        self._flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        os.close(self._file)
+
+    def _flush(self) -> bool:
+        try:
+            while self._unwritten:
+                line = self._unwritten[0]
+                written = os.write(self._file, line)
+                if written < len(line):
+                    self._unwritten[0] = line[written:]
+                    continue
+                del self._unwritten[0]
+        except OSError:
+            _log.exception("audit records cannot be written to %s", self._path)
+            return False
+        return True

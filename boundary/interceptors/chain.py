@@ -1,0 +1,62 @@
+"""The chain: its stages in their order, and the reason for each place.
+
+It is composed once, when a server is built, and is the same for all four call shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from boundary.interceptors.call import Call
+from boundary.interceptors.stages import Stage
+
+ORDER = (
+    "identify",  # first, so that every record, log line and error names the call
+    "measure",  # around everything else, so that refusals are counted too
+    "audit",  # around all that can refuse, so that there is one record whatever the outcome
+    "authenticate",  # before anything looks at what the caller says; checks the context's generation
+    "reside",  # needs the verified context; refuses before any work is done for the tenant
+    "track",  # from here on, a change of the tenant's state ends the call
+    "authorise",  # last, because it needs the principal; and before the request is parsed or validated
+)
+"""A server leaves stages out where it has no use for them, and never changes their order."""
+
+
+class Chain:
+    """Stages in the order of ORDER."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        """Takes the stages.
+
+        Raises:
+            ValueError: they are not in the order of ORDER, or one stands there twice.
+        """
+        places = [ORDER.index(stage.name) for stage in stages]
+        if places != sorted(set(places)):
+            raise ValueError(f"the chain's stages are out of order: {[s.name for s in stages]}")
+        self._stages = tuple(stages)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the stages, in order."""
+        return tuple(stage.name for stage in self._stages)
+
+    async def enter(self, call: Call) -> None:
+        """Takes the call through every stage.
+
+        Raises:
+            SiloError: a stage refused it.
+        """
+        for stage in self._stages:
+            await stage.enter(call)
+            call.entered += 1
+        call.admitted = True
+
+    def leave(self, call: Call) -> None:
+        """Takes the call back through the stages that it entered, and through the one that refused it.
+
+        A stage that refuses has to record what it refused, which is why audit is left even where it was audit
+        that raised.
+        """
+        for stage in reversed(self._stages[: call.entered + (not call.admitted)]):
+            stage.leave(call)

@@ -1,0 +1,131 @@
+"""Runs one call: through the chain, into its handler, and back out with exactly one answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc
+
+from boundary.catalog import Method
+from boundary.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    Internal,
+    SiloError,
+    Unavailable,
+    status_of,
+)
+from boundary.interceptors.call import Call
+from boundary.interceptors.chain import Chain
+from boundary.metadata import REQUEST_ID_KEY, STATUS_KEY, Metadata
+
+T = TypeVar("T")
+Rpc = grpc.aio.ServicerContext[Any, Any]
+
+_log = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""The largest message that is served. gRPC itself receives up to HARD_MAX_MESSAGE_BYTES, so that a message over
+the limit gets an answer with a reason and an audit record, and not only a transport error."""
+
+HARD_MAX_MESSAGE_BYTES = 4 * MAX_MESSAGE_BYTES
+
+
+class Relayed(SiloError):
+    """The answer of a service behind this one, passed on as it came.
+
+    Attributes:
+        status_code: its status code.
+        trailers: its trailing metadata, rich error included.
+    """
+
+    def __init__(
+        self, status_code: grpc.StatusCode, details: str, trailers: Metadata, *, reason: str = ""
+    ) -> None:
+        super().__init__(reason, details)
+        self.status_code = status_code
+        self.trailers = trailers
+
+
+async def serve(
+    chain: Chain, method: Method, rpc: Rpc, handle: Callable[[Call], Awaitable[T]]
+) -> T:
+    """What handle returns for a call that passed the chain.
+
+    Whatever is raised on the way becomes the call's status, with one ErrorInfo, and is recorded by the chain
+    before the caller has its answer.
+    """
+    remaining = rpc.time_remaining()
+    call = Call(
+        method=method,
+        metadata=tuple(rpc.invocation_metadata() or ()),
+        deadline=None if remaining is None else time.monotonic() + remaining,
+        peer=rpc.peer(),
+    )
+    try:
+        await chain.enter(call)
+        result = await handle(call)
+    except asyncio.CancelledError:
+        error = _ended(call)
+        _close(chain, call, error)
+        if isinstance(error, Cancelled):
+            raise
+    except Exception as raised:  # noqa: BLE001 - the caller must have an answer whatever happened
+        error = _failure(call, raised)
+        _close(chain, call, error)
+    else:
+        _close(chain, call, None)
+        return result
+    await _abort(rpc, call, error)
+    raise AssertionError("abort always raises")
+
+
+def _close(chain: Chain, call: Call, error: SiloError | None) -> None:
+    call.error = error
+    if isinstance(error, Relayed):
+        call.status = error.status_code.name
+    elif error is not None:
+        call.status = error.code
+    chain.leave(call)
+
+
+def _ended(call: Call) -> SiloError:
+    """Why the task of a call was cancelled: its tenant's state changed, its time is up, or the caller went."""
+    if call.refusal is not None:
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+        return call.refusal
+    if call.deadline is not None and time.monotonic() >= call.deadline:
+        return Cancelled("DEADLINE_PASSED", "the caller's deadline passed")
+    return Cancelled("CALLER_GONE", "the caller cancelled the call")
+
+
+def _failure(call: Call, raised: Exception) -> SiloError:
+    if call.refusal is not None:
+        return call.refusal
+    if isinstance(raised, SiloError):
+        return raised
+    if isinstance(raised, TimeoutError):
+        if call.deadline is not None and time.monotonic() >= call.deadline:
+            return DeadlineExceeded("DEADLINE_PASSED", "the caller's deadline passed")
+        return Unavailable("TIMED_OUT", "something that is needed does not answer in time")
+    _log.error(
+        "%s failed, request %s", call.method.name, call.request_id, exc_info=raised
+    )
+    return Internal()
+
+
+async def _abort(rpc: Rpc, call: Call, error: SiloError) -> None:
+    if isinstance(error, Relayed):
+        await rpc.abort(error.status_code, error.message, error.trailers)
+    status = status_of(error, call.request_id)
+    trailers = (
+        (STATUS_KEY, status.SerializeToString()),
+        (REQUEST_ID_KEY, call.request_id),
+    )
+    await rpc.abort(grpc.StatusCode[error.code], error.message, trailers)

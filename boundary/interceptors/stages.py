@@ -1,0 +1,210 @@
+"""The stages that a call passes. Each does one thing; `chain.py` says in which order and why."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Protocol
+
+from boundary.audit import AuditLog
+from boundary.context import CONTEXT_KEY, ContextVerifier
+from boundary.errors import FailedPrecondition, Unauthenticated
+from boundary.ids import PrincipalId, is_request_id
+from boundary.interceptors.call import Call
+from boundary.metadata import PEER_KEY, REQUEST_ID_KEY, single, values_of
+from boundary.metrics import CallMetrics
+from boundary.peers import PeerVerifier
+from boundary.tenants import LiveCalls, TenantStates
+from boundary.tokens import AUTHORIZATION_KEY, TokenVerifier
+from silo.policy.v1 import policy_pb2
+
+
+class Stage:
+    """One stage. `enter` lets the call go on or raises; `leave` follows, in reverse order, however it ended."""
+
+    name = ""
+
+    async def enter(self, call: Call) -> None:
+        """Lets the call go on, or raises a SiloError."""
+
+    def leave(self, call: Call) -> None:
+        """Runs when the call has ended; `call.error` tells how."""
+
+
+class Identify(Stage):
+    """Gives the call its request id: the caller's own where it is in grammar, else a new one."""
+
+    name = "identify"
+
+    async def enter(self, call: Call) -> None:
+        """Sets call.request_id."""
+        sent = values_of(call.metadata, REQUEST_ID_KEY)
+        if len(sent) == 1 and isinstance(sent[0], str) and is_request_id(sent[0]):
+            call.request_id = sent[0]
+        else:
+            call.request_id = os.urandom(12).hex()
+
+
+class Measure(Stage):
+    """Counts and times the call."""
+
+    name = "measure"
+
+    def __init__(self, metrics: CallMetrics) -> None:
+        self._metrics = metrics
+
+    def leave(self, call: Call) -> None:
+        """Counts the call under its method and status."""
+        self._metrics.observe(call)
+
+
+class Audit(Stage):
+    """Records the call; refuses to serve what could not be recorded."""
+
+    name = "audit"
+
+    def __init__(self, log: AuditLog) -> None:
+        self._log = log
+
+    async def enter(self, call: Call) -> None:
+        """Returns where the call can be recorded."""
+        self._log.require_writable()
+
+    def leave(self, call: Call) -> None:
+        """Records the call, unless a service behind this one has done so."""
+        if not call.recorded_downstream:
+            self._log.record(
+                call,
+                status=call.status,
+                reason=call.error.reason if call.error else "",
+                allowed=call.admitted and call.refusal is None,
+            )
+
+
+class Authenticator(Protocol):
+    """Proves one kind of credential."""
+
+    async def authenticate(self, call: Call) -> None:
+        """Sets the call's principal, with its context or caller, or raises."""
+
+
+class ContextAuthenticator:
+    """A signed tenant context: exactly one, verified, of the newest generation."""
+
+    def __init__(self, verifier: ContextVerifier, states: TenantStates) -> None:
+        self._verifier = verifier
+        self._states = states
+
+    async def authenticate(self, call: Call) -> None:
+        """Sets call.context and call.principal."""
+        token = single(call.metadata, CONTEXT_KEY)
+        if token is None:
+            raise Unauthenticated("CONTEXT_MISSING", "no tenant context was sent")
+        context = await self._verifier.verify(token)
+        call.context, call.principal = context, context.principal
+        self._states.check(context)
+
+
+class TokenAuthenticator:
+    """A caller's JWT."""
+
+    def __init__(self, verifier: TokenVerifier) -> None:
+        self._verifier = verifier
+
+    async def authenticate(self, call: Call) -> None:
+        """Sets call.caller and call.principal."""
+        caller = await self._verifier.verify(single(call.metadata, AUTHORIZATION_KEY))
+        call.caller, call.principal = caller, caller.principal
+
+
+class PeerAuthenticator:
+    """A platform service's own token."""
+
+    def __init__(self, verifier: PeerVerifier) -> None:
+        self._verifier = verifier
+
+    async def authenticate(self, call: Call) -> None:
+        """Sets call.principal to `service:{name}` and call.peer_service."""
+        call.peer_service = self._verifier.verify(single(call.metadata, PEER_KEY))
+        call.principal = PrincipalId(f"service:{call.peer_service}")
+
+
+class Anonymous:
+    """No credential, for answers that are public."""
+
+    async def authenticate(self, call: Call) -> None:
+        """Leaves the principal empty."""
+
+
+class Authenticate(Stage):
+    """Proves the credential that the method declares, and no other."""
+
+    name = "authenticate"
+
+    def __init__(self, by_credential: dict[policy_pb2.Credential, Authenticator]) -> None:
+        self._by_credential = by_credential
+
+    async def enter(self, call: Call) -> None:
+        """Authenticates, or raises."""
+        authenticator = self._by_credential.get(call.method.credential)
+        if authenticator is None:
+            raise Unauthenticated("CREDENTIAL_UNSUPPORTED", "this service takes no such credential")
+        await authenticator.authenticate(call)
+
+
+class Reside(Stage):
+    """Refuses a tenant whose region this service does not serve."""
+
+    name = "reside"
+
+    def __init__(self, region: str) -> None:
+        self._region = region
+
+    async def enter(self, call: Call) -> None:
+        """Returns where the tenant's region is served here."""
+        if call.context is not None and call.context.placement.region != self._region:
+            raise FailedPrecondition(
+                "REGION_NOT_SERVED", "the tenant's data does not live in this region"
+            )
+
+
+class Track(Stage):
+    """Keeps the call where a change of its tenant's state can end it."""
+
+    name = "track"
+
+    def __init__(self, live_calls: LiveCalls, states: TenantStates) -> None:
+        self._live_calls = live_calls
+        self._states = states
+
+    async def enter(self, call: Call) -> None:
+        """Notes the call, then looks again: a change may have come between check and note."""
+        if call.context is not None:
+            call.task = asyncio.current_task()
+            self._live_calls.add(call.context.tenant_id, call)
+            try:
+                self._states.check(call.context)
+            except BaseException:
+                self.leave(call)
+                raise
+
+    def leave(self, call: Call) -> None:
+        """Forgets the call."""
+        if call.context is not None:
+            self._live_calls.remove(call.context.tenant_id, call)
+
+
+class Authorise(Stage):
+    """Asks for the permission that the method declares."""
+
+    name = "authorise"
+
+    async def enter(self, call: Call) -> None:
+        """Returns where the caller holds the permission."""
+        permission = call.method.permission
+        if not permission:
+            return
+        if call.context is not None:
+            call.context.permissions.require(permission)
+        else:
+            call.operator.permissions.require(permission)

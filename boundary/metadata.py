@@ -1,0 +1,37 @@
+"""Reading metadata without surprises: a key that must be single is single."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from boundary.errors import Unauthenticated
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+REQUEST_ID_KEY = "x-request-id"
+"""Names a call through gateway and services, in audit, logs and errors."""
+
+PEER_KEY = "x-silo-peer"
+"""A platform service's own token."""
+
+STATUS_KEY = "grpc-status-details-bin"
+"""The google.rpc.Status of an error (gRPC's richer error model)."""
+
+
+def values_of(metadata: Iterable[tuple[str, str | bytes]], key: str) -> list[str | bytes]:
+    """Every value of a key."""
+    return [value for name, value in metadata if name == key]
+
+
+def single(metadata: Iterable[tuple[str, str | bytes]], key: str) -> str | None:
+    """The one value of a key, or None where there is none.
+
+    Raises:
+        Unauthenticated: there are two or more, one of which may be forged.
+    """
+    values = values_of(metadata, key)
+    if not values:
+        return None
+    if len(values) > 1 or not isinstance(values[0], str):
+        raise Unauthenticated("CREDENTIAL_DOUBLED", f"{key} must be sent once")
+    return values[0]

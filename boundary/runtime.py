@@ -1,0 +1,96 @@
+"""What data, storage and search have in common when they are wired: one connection to the resolver, and the
+chain."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from aiohttp import web
+
+from boundary.audit import AuditLog
+from boundary.catalog import methods_of
+from boundary.channel import open_channel
+from boundary.context import ContextVerifier
+from boundary.http import HttpServer
+from boundary.interceptors import stages
+from boundary.interceptors.chain import Chain
+from boundary.interceptors.shapes import handlers_of
+from boundary.key_files import load_or_create
+from boundary.metrics import CallMetrics
+from boundary.pages import PageSealer
+from boundary.peers import read_peer_token
+from boundary.resolver_client import ResolverContexts, ResolverKeys, TenantWatch
+from boundary.server import Server
+from boundary.settings import ProcessSettings
+from boundary.tenants import LiveCalls, TenantStates
+from silo.policy.v1 import policy_pb2
+
+
+class ServiceRuntime:
+    """The parts that every tenant-facing service needs.
+
+    Attributes:
+        states: the tenants' states, as the resolver tells them.
+        live_calls: the calls under way, which a suspension ends.
+        verifier: verifies contexts for this service.
+        contexts: contexts for this service's own work.
+        audit: the audit trail.
+        metrics: what is counted.
+        pages: seals page tokens.
+    """
+
+    def __init__(self, settings: ProcessSettings, *, service: str) -> None:
+        self._settings = settings
+        self._service = service
+        self._channel = open_channel(settings.resolver_address)
+        peer_token = read_peer_token(settings.peers_folder, service)
+        self.live_calls = LiveCalls()
+        self.states = TenantStates(self.live_calls)
+        self.verifier = ContextVerifier(audience=service, keys=ResolverKeys(self._channel))
+        self.contexts = ResolverContexts(
+            self._channel, peer_token=peer_token, states=self.states
+        )
+        self._watch = TenantWatch(self._channel, peer_token=peer_token, states=self.states)
+        self.audit = AuditLog(settings.audit_folder, service=service)
+        self.metrics = CallMetrics()
+        self.pages = PageSealer(load_or_create(settings.keys_folder, f"{service}-pages"))
+
+    def chain(self) -> Chain:
+        """The chain of a tenant-facing service: it takes contexts and nothing else."""
+        authenticator = stages.ContextAuthenticator(self.verifier, self.states)
+        return Chain(
+            [
+                stages.Identify(),
+                stages.Measure(self.metrics),
+                stages.Audit(self.audit),
+                stages.Authenticate({policy_pb2.CREDENTIAL_CONTEXT: authenticator}),
+                stages.Reside(self._settings.region),
+                stages.Track(self.live_calls, self.states),
+                stages.Authorise(),
+            ]
+        )
+
+    def server(
+        self,
+        *,
+        listen: str,
+        http_listen: str,
+        servicers: Mapping[str, object],
+        routes: Sequence[web.RouteDef] = (),
+        background: Sequence[Callable[[], Awaitable[None]]] = (),
+        close: Sequence[Callable[[], object]] = (),
+    ) -> Server:
+        """The server over servicers, by proto service name. It is ready once the tenants' states are known."""
+        methods = methods_of(self._service)
+        return Server(
+            name=self._service,
+            listen=listen,
+            handlers=handlers_of(methods, servicers, self.chain()),
+            services=tuple(servicers),
+            http=HttpServer(
+                http_listen, metrics=self.metrics, ready=self._watch.synced.is_set, routes=routes
+            ),
+            drain_seconds=self._settings.drain_seconds,
+            background=(self._watch.run, *background),
+            close=(*close, self.audit.close),
+        )

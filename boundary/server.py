@@ -1,0 +1,130 @@
+"""Builds and runs a gRPC server of the suite."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+
+import grpc
+import uvloop
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from boundary.http import HttpServer
+from boundary.interceptors.serve import HARD_MAX_MESSAGE_BYTES
+
+_log = logging.getLogger(__name__)
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", HARD_MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", HARD_MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+
+
+class Server:
+    """A process's gRPC and HTTP servers and its background work, started and ended together."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        listen: str,
+        handlers: Sequence[grpc.GenericRpcHandler],
+        services: Sequence[str],
+        http: HttpServer,
+        drain_seconds: float,
+        background: Sequence[Callable[[], Awaitable[None]]] = (),
+        close: Sequence[Callable[[], object]] = (),
+    ) -> None:
+        """Takes the parts.
+
+        Args:
+            services: the full names of the proto services, for health and reflection.
+            background: what runs beside the servers until they end.
+            close: what is called when all else has ended; may block.
+        """
+        self.name = name
+        self._listen = listen
+        self._handlers = handlers
+        self._services = services
+        self._http = http
+        self._drain_seconds = drain_seconds
+        self._background = background
+        self._close = close
+        self._tasks: list[asyncio.Task[None]] = []
+        self._grpc: grpc.aio.Server | None = None
+        self._health = health.aio.HealthServicer()
+        self.port = 0
+
+    async def start(self) -> None:
+        """Starts background work, HTTP and gRPC, in this order.
+
+        Raises:
+            OSError, RuntimeError: an address is taken.
+        """
+        self._tasks = [asyncio.create_task(_forever(work)) for work in self._background]
+        await self._http.start()
+        server = grpc.aio.server(options=_OPTIONS)
+        server.add_generic_rpc_handlers(tuple(self._handlers))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+        self.port = server.add_insecure_port(self._listen)
+        await server.start()
+        self._grpc = server
+        for service in ("", *self._services):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        _log.info("%s listens on %s", self.name, self._listen)
+
+    async def stop(self) -> None:
+        """Takes no new calls, lets those under way end within the drain time, then closes everything."""
+        await self._health.enter_graceful_shutdown()
+        if self._grpc is not None:
+            await self._grpc.stop(self._drain_seconds)
+        await self._http.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for close in self._close:
+            await asyncio.to_thread(close)
+        _log.info("%s has stopped", self.name)
+
+    async def run(self) -> None:
+        """Serves until the process is told to stop by SIGTERM or SIGINT."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await self.start()
+        gc.collect()
+        gc.freeze()  # what start-up made lives as long as the process; collections need not visit it
+        await stop.wait()
+        await self.stop()
+
+
+async def _forever(work: Callable[[], Awaitable[None]]) -> None:
+    """Background work that fails is logged and begun again; it must not end unnoticed."""
+    while True:
+        try:
+            await work()
+            return
+        except Exception:
+            _log.exception("background work failed; it begins again")
+            await asyncio.sleep(1.0)
+
+
+def run(build: Callable[[], Awaitable[Server]], *, log_level: str) -> None:
+    """Builds a server and serves until the process is told to stop. The entry of every process."""
+    logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    async def serve() -> None:
+        await (await build()).run()
+
+    uvloop.run(serve())

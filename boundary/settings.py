@@ -1,0 +1,45 @@
+"""Settings that every process of the suite has: environment variables that begin with `SILO_`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ProcessSettings(BaseSettings):
+    """What every process reads from its environment.
+
+    Attributes:
+        home: where state, keys and the audit trail live; `SILO_HOME`.
+        environment: `development` accepts the development issuer, `production` refuses it.
+        region: the region that this process serves.
+        resolver_address: where the resolver is.
+        drain_seconds: how long calls that are under way may take to end when the process stops.
+        log_level: the least level that is logged to standard error.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SILO_", extra="ignore", frozen=True)
+
+    home: Path = Path(".silo")
+    environment: Literal["development", "production"] = "development"
+    region: str = "local"
+    resolver_address: str = "127.0.0.1:50051"
+    drain_seconds: float = 5.0
+    log_level: str = "INFO"
+
+    @property
+    def audit_folder(self) -> Path:
+        """Where audit records are appended."""
+        return self.home / "audit"
+
+    @property
+    def peers_folder(self) -> Path:
+        """Where the peer tokens are."""
+        return self.home / "peers"
+
+    @property
+    def keys_folder(self) -> Path:
+        """Where symmetric keys (page tokens, signed URLs) are."""
+        return self.home / "keys"

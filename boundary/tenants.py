@@ -1,0 +1,101 @@
+"""What is known of the tenants' states, and the calls that end when a state changes.
+
+The resolver streams every change. A context of an older generation is refused from the moment that the change
+is known here; the calls of a tenant that may no longer work are ended, streams included. A tenant that nothing
+was heard of passes: then the context's lifetime is the bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from boundary.context import TenantContext
+from boundary.errors import Unauthenticated, tenant_unavailable
+from boundary.ids import TenantId
+from boundary.interceptors.call import Call
+
+STALE = "CONTEXT_STALE"
+"""The reason with which a context of an older generation is refused; a fresh one will be taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantState:
+    """A tenant's state at a generation."""
+
+    tenant_id: TenantId
+    generation: int
+    active: bool
+
+
+class LiveCalls:
+    """The calls under way, by tenant."""
+
+    def __init__(self) -> None:
+        self._calls: dict[TenantId, set[int]] = {}
+        self._by_id: dict[int, Call] = {}
+
+    def add(self, tenant_id: TenantId, call: Call) -> None:
+        """Notes that call is under way."""
+        self._by_id[id(call)] = call
+        self._calls.setdefault(tenant_id, set()).add(id(call))
+
+    def remove(self, tenant_id: TenantId, call: Call) -> None:
+        """Notes that call has ended."""
+        self._by_id.pop(id(call), None)
+        calls = self._calls.get(tenant_id)
+        if calls is not None:
+            calls.discard(id(call))
+            if not calls:
+                del self._calls[tenant_id]
+
+    def end(self, tenant_id: TenantId) -> None:
+        """Ends every call of a tenant with the answer for a tenant that is not available."""
+        for key in tuple(self._calls.get(tenant_id, ())):
+            call = self._by_id[key]
+            if call.task is not None and call.refusal is None:
+                call.refusal = tenant_unavailable()
+                call.task.cancel()
+
+
+class TenantStates:
+    """The newest state of each tenant that was heard of."""
+
+    def __init__(self, live_calls: LiveCalls) -> None:
+        self._states: dict[TenantId, TenantState] = {}
+        self._live_calls = live_calls
+        self._listeners: list[Callable[[TenantState], None]] = []
+
+    def on_change(self, listener: Callable[[TenantState], None]) -> None:
+        """Calls listener with every state that is newer than what was known."""
+        self._listeners.append(listener)
+
+    def observe(self, state: TenantState) -> None:
+        """Takes a state; one that is older than what is known is passed over."""
+        known = self._states.get(state.tenant_id)
+        if known is not None and known.generation >= state.generation:
+            return
+        self._states[state.tenant_id] = state
+        if not state.active:
+            self._live_calls.end(state.tenant_id)
+        for listener in self._listeners:
+            listener(state)
+
+    def check(self, context: TenantContext) -> None:
+        """Returns where context is of the newest generation of an active tenant.
+
+        Raises:
+            PermissionDenied: the tenant may not work.
+            Unauthenticated: the context is of an older generation; resolve again.
+        """
+        state = self._states.get(context.tenant_id)
+        if state is None:
+            return
+        if not state.active:
+            raise tenant_unavailable()
+        if context.generation < state.generation:
+            raise Unauthenticated(STALE, "the tenant context is not the newest; resolve again")
+
+    def active_tenants(self) -> Iterator[TenantId]:
+        """The tenants that may work, as known now."""
+        return (state.tenant_id for state in tuple(self._states.values()) if state.active)
