@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from google.protobuf import message_factory
-from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import (
+    Descriptor,
+    FileDescriptor,
+    MethodDescriptor,
+    ServiceDescriptor,
+)
 from google.protobuf.message import Message
 
 from silo.data.v1 import (
@@ -69,7 +74,7 @@ class Method:
     descriptor: MethodDescriptor
     permission: str
     edge: bool
-    credential: policy_pb2.Credential
+    credential: policy_pb2.Credential.ValueType
     resource: tuple[str, ...]
 
     @cached_property
@@ -172,7 +177,7 @@ def _check(descriptor: MethodDescriptor, policy: policy_pb2.MethodPolicy) -> Non
 def _resource_path(descriptor: MethodDescriptor, dotted: str) -> tuple[str, ...]:
     if not dotted:
         return ()
-    message = descriptor.input_type
+    message: Descriptor | None = descriptor.input_type
     parts = tuple(dotted.split("."))
     for part in parts:
         if message is None or part not in message.fields_by_name:

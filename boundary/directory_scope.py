@@ -16,9 +16,7 @@ DIRECTORY_INDEX_KEY = "DIRECTORY#TENANTS"
 
 def config_partition(tenant_id: TenantId, *, table: str) -> Partition:
     """The partition of a tenant, for its CONFIG item."""
-    return Partition(
-        seal=_SEAL, tenant_id=tenant_id, table=table, key=partition_key(tenant_id)
-    )
+    return Partition(seal=_SEAL, tenant_id=tenant_id, table=table, key=partition_key(tenant_id))
 
 
 def slug_partition(slug: TenantSlug, *, table: str) -> Partition:
@@ -28,6 +26,4 @@ def slug_partition(slug: TenantSlug, *, table: str) -> Partition:
 
 def directory_partition(*, table: str) -> Partition:
     """The index partition that lists every tenant."""
-    return Partition(
-        seal=_SEAL, tenant_id=TenantId(""), table=table, key=DIRECTORY_INDEX_KEY
-    )
+    return Partition(seal=_SEAL, tenant_id=TenantId(""), table=table, key=DIRECTORY_INDEX_KEY)

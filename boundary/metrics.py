@@ -22,7 +22,10 @@ class CallMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._calls = Counter(
-            "silo_calls", "Calls by method and status.", ("method", "status"), registry=self.registry
+            "silo_calls",
+            "Calls by method and status.",
+            ("method", "status"),
+            registry=self.registry,
         )
         self._seconds = Histogram(
             "silo_call_seconds",

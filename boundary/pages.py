@@ -59,9 +59,7 @@ class PageSealer:
             nonce, rest = raw[:_NONCE_BYTES], raw[_NONCE_BYTES:]
             expiry, sealed = rest[: _EXPIRY.size], rest[_EXPIRY.size :]
             (expires_at,) = _EXPIRY.unpack(expiry)
-            position = self._cipher.decrypt(
-                nonce, sealed, _bound(expiry, tenant_id, method, query)
-            )
+            position = self._cipher.decrypt(nonce, sealed, _bound(expiry, tenant_id, method, query))
         except (binascii.Error, ValueError, struct.error, InvalidTag) as error:
             raise _refused() from error
         if time.time() >= expires_at:

@@ -66,9 +66,7 @@ class Permissions:
     @property
     def platform(self) -> bool:
         """Whether any grant is a platform operator's."""
-        return any(
-            grant == PLATFORM or grant.startswith(PLATFORM + ".") for grant in self._grants
-        )
+        return any(grant == PLATFORM or grant.startswith(PLATFORM + ".") for grant in self._grants)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Permissions) and self._grants == other._grants

@@ -10,6 +10,7 @@ from collections import OrderedDict
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from google.rpc import status_pb2
 
 from boundary.context import TenantContext
 from boundary.errors import SiloError, Unavailable, error_info, tenant_unavailable
@@ -17,7 +18,6 @@ from boundary.ids import TenantId
 from boundary.issuer_keys import parse_jwks
 from boundary.metadata import PEER_KEY, STATUS_KEY
 from boundary.tenants import TenantState, TenantStates
-from google.rpc import status_pb2
 from silo.resolver.v1 import context_pb2, context_pb2_grpc, tenant_pb2
 
 _log = logging.getLogger(__name__)
@@ -36,8 +36,10 @@ def unreachable(service: str) -> Unavailable:
 
 
 class ResolverKeys:
-    """The keys that verify contexts, cached. An unknown key id makes them be fetched again, at most every half
-    second and one fetch at a time."""
+    """The keys that verify contexts, cached.
+
+    An unknown key id makes them be fetched again, at most every half second and one fetch at a time.
+    """
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub: context_pb2_grpc.ContextServiceAsyncStub = context_pb2_grpc.ContextServiceStub(
@@ -84,9 +86,7 @@ class ResolverKeys:
 class TenantWatch:
     """Follows the tenants' states from the resolver, reconnecting for as long as it runs."""
 
-    def __init__(
-        self, channel: grpc.aio.Channel, *, peer_token: str, states: TenantStates
-    ) -> None:
+    def __init__(self, channel: grpc.aio.Channel, *, peer_token: str, states: TenantStates) -> None:
         self._stub: context_pb2_grpc.ContextServiceAsyncStub = context_pb2_grpc.ContextServiceStub(
             channel
         )
@@ -125,12 +125,9 @@ class TenantWatch:
 
 
 class ResolverContexts:
-    """Contexts for a service's own work (boundary.delegation.ContextSource), cached until shortly before they
-    end."""
+    """Contexts for a service's own work: a boundary.delegation.ContextSource that caches."""
 
-    def __init__(
-        self, channel: grpc.aio.Channel, *, peer_token: str, states: TenantStates
-    ) -> None:
+    def __init__(self, channel: grpc.aio.Channel, *, peer_token: str, states: TenantStates) -> None:
         self._stub: context_pb2_grpc.ContextServiceAsyncStub = context_pb2_grpc.ContextServiceStub(
             channel
         )

@@ -1,5 +1,4 @@
-"""What data, storage and search have in common when they are wired: one connection to the resolver, and the
-chain."""
+"""What data, storage and search have in common when they are wired: the resolver, and the chain."""
 
 from __future__ import annotations
 
@@ -47,9 +46,7 @@ class ServiceRuntime:
         self.live_calls = LiveCalls()
         self.states = TenantStates(self.live_calls)
         self.verifier = ContextVerifier(audience=service, keys=ResolverKeys(self._channel))
-        self.contexts = ResolverContexts(
-            self._channel, peer_token=peer_token, states=self.states
-        )
+        self.contexts = ResolverContexts(self._channel, peer_token=peer_token, states=self.states)
         self._watch = TenantWatch(self._channel, peer_token=peer_token, states=self.states)
         self.audit = AuditLog(settings.audit_folder, service=service)
         self.metrics = CallMetrics()

@@ -115,7 +115,7 @@ async def _forever(work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
             return
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it was, it is logged and begun again
             _log.exception("background work failed; it begins again")
             await asyncio.sleep(1.0)
 

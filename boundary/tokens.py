@@ -165,7 +165,7 @@ def _bearer(authorization: str | None) -> str:
 
 
 def _check_times(claims: Mapping[str, Any]) -> None:
-    """nbf and iat, where present, must not lie ahead by more than clocks may differ (RFC 7519, 4.1.5)."""
+    """Neither nbf nor iat may not lie ahead by more than clocks differ (RFC 7519, 4.1.5)."""
     for name in ("nbf", "iat"):
         value = claims.get(name, 0)
         if not isinstance(value, int | float) or value > time.time() + _SKEW:

@@ -13,6 +13,8 @@ from boundary.errors import Internal, SiloError
 from boundary.ids import PrincipalId
 from boundary.tokens import Caller
 
+NOBODY = PrincipalId("")
+
 
 @dataclass(slots=True, kw_only=True)
 class Call:
@@ -45,7 +47,7 @@ class Call:
     peer: str
     started: float = field(default_factory=time.monotonic)
     request_id: str = ""
-    principal: PrincipalId = PrincipalId("")
+    principal: PrincipalId = NOBODY
     context: TenantContext | None = None
     caller: Caller | None = None
     resource: str = ""

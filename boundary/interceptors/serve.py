@@ -114,9 +114,7 @@ def _failure(call: Call, raised: Exception) -> SiloError:
         if call.deadline is not None and time.monotonic() >= call.deadline:
             return DeadlineExceeded("DEADLINE_PASSED", "the caller's deadline passed")
         return Unavailable("TIMED_OUT", "something that is needed does not answer in time")
-    _log.error(
-        "%s failed, request %s", call.method.name, call.request_id, exc_info=raised
-    )
+    _log.error("%s failed, request %s", call.method.name, call.request_id, exc_info=raised)
     return Internal()
 
 

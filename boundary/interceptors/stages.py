@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from typing import Protocol
 
 from boundary.audit import AuditLog
@@ -141,7 +142,9 @@ class Authenticate(Stage):
 
     name = "authenticate"
 
-    def __init__(self, by_credential: dict[policy_pb2.Credential, Authenticator]) -> None:
+    def __init__(
+        self, by_credential: Mapping[policy_pb2.Credential.ValueType, Authenticator]
+    ) -> None:
         self._by_credential = by_credential
 
     async def enter(self, call: Call) -> None:

@@ -9,6 +9,7 @@ through a crash of the process or of the machine (sqlite.org/pragma.html#pragma_
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -40,9 +41,7 @@ class Database:
         self._writer = threading.Thread(
             target=self._write_loop, name=f"sqlite-writer-{path.stem}", daemon=True
         )
-        self._readers = ThreadPoolExecutor(
-            readers, thread_name_prefix=f"sqlite-reader-{path.stem}"
-        )
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix=f"sqlite-reader-{path.stem}")
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._closed = False
@@ -173,26 +172,27 @@ class Database:
 
 def engine_error(error: sqlite3.Error) -> Unavailable | ResourceExhausted:
     """What a caller is told about an engine's failure; the driver's text stays in the log."""
-    if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
+    if getattr(error, "sqlite_errorcode", None) in (
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR_WRITE,
+    ):
         return ResourceExhausted("STORAGE_FULL", "the engine has no space left", retry_after=30.0)
     return Unavailable("ENGINE_UNAVAILABLE", "the engine does not answer")
 
 
 def _returning(future: Future[Any], result: object) -> Callable[[], None]:
     def settle() -> None:
-        try:
+        with contextlib.suppress(
+            InvalidStateError
+        ):  # the caller was cancelled while it waited; the write stands
             future.set_result(result)
-        except InvalidStateError:
-            pass  # the caller was cancelled while it waited; the write stands
 
     return settle
 
 
 def _raising(future: Future[Any], error: BaseException) -> Callable[[], None]:
     def settle() -> None:
-        try:
+        with contextlib.suppress(InvalidStateError):  # the caller was cancelled while it waited
             future.set_exception(error)
-        except InvalidStateError:
-            pass  # the caller was cancelled while it waited
 
     return settle
