@@ -1,4 +1,7 @@
-"""The table port, shaped by what DynamoDB does at scale: no scans, pages with positions, conditions, no locks."""
+"""The table port, shaped by what DynamoDB does at scale.
+
+No scans, pages with positions, conditions instead of locks.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ from typing import Protocol
 from boundary.scope import Partition
 
 Value = str | int | bool | None | list["Value"] | dict[str, "Value"]
-"""What an attribute holds. Integers are exact up to 38 digits, as in DynamoDB; there are no floats."""
+"""What an attribute holds. Integers are exact up to 38 digits, as in DynamoDB; no floats."""
 
 Item = dict[str, Value]
-"""Attributes by name. `PK` and `SK` are the port's own and never among them; `GSI1PK`, `GSI1SK`, `GSI2PK` and
-`GSI2SK` place the item in the indexes and must be the partition's own."""
+"""Attributes by name. `PK` and `SK` are the port's own and never among them; `GSI1PK`, `GSI1SK` and
+so on place the item in the indexes and must be the partition's own."""
 
 MAX_ITEM_BYTES = 400 * 1024
 """The largest item (DynamoDB developer guide, quotas: 400 KB with attribute names)."""
@@ -21,8 +24,19 @@ MAX_ITEM_BYTES = 400 * 1024
 MAX_TRANSACTION = 100
 """The most writes in a transaction, and the most keys in a batch read."""
 
-INDEXES = {"GSI1": ("GSI1PK", "GSI1SK"), "GSI2": ("GSI2PK", "GSI2SK")}
-"""The secondary indexes and their key attributes. They project every attribute."""
+MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
+"""The most that the items of a transaction hold together (DynamoDB developer guide, quotas)."""
+
+MAX_PAGE_BYTES = 1024 * 1024
+"""About where a page ends, however many items were asked for (DynamoDB developer guide, Query)."""
+
+INDEXES = {
+    "GSI1": ("GSI1PK", "GSI1SK"),
+    "GSI2": ("GSI2PK", "GSI2SK"),
+    "GSI3": ("GSI3PK", "GSI3SK"),
+}
+"""The secondary indexes and their key attributes. They project every attribute and are sparse: an
+item without both key attributes is not in the index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,17 +65,19 @@ class Put:
     item: Item
     condition: Condition = ANY
     expires_at: int | None = None
-    """Seconds since the epoch after which the item may be dropped and is no longer read, or None for never."""
+    """Seconds since the epoch from which on the item is no longer read and may be dropped, or None
+    for never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """Changes attributes of an item, which is created where there is none and the condition allows it.
+    """Changes attributes of an item, and creates it where the condition allows that.
 
     Attributes:
         set: attributes to replace.
         remove: attributes to drop.
         add: integers to add to attributes; a missing attribute counts as 0.
+        expires_at: as for Put; None leaves the item's expiry as it is.
     """
 
     sort_key: str
@@ -74,7 +90,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delete:
-    """Drops an item; dropping one that is not there succeeds unless the condition says otherwise."""
+    """Drops an item. One that is not there is no failure, but where the condition says so."""
 
     sort_key: str
     condition: Condition = ANY
@@ -93,7 +109,10 @@ Write = Put | Update | Delete | Check
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
-    """Which sort keys a query reads, as UTF-8 bytes: a prefix, or from low to high, both included."""
+    """Which sort keys a query reads, as UTF-8 bytes: a prefix, or from low to high, both included.
+
+    With an index, the keys are the index's own.
+    """
 
     prefix: str = ""
     low: str | None = None
@@ -110,7 +129,10 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page of a query. `position` asks for the next page; None on the last."""
+    """A page of a query. `position` asks for the next page; None on the last.
+
+    A page may be shorter than asked for, and even empty, and still not be the last.
+    """
 
     items: Sequence[Stored]
     position: bytes | None
@@ -142,17 +164,30 @@ class ItemTooLarge(Exception):
         self.index = index
 
 
+class TransactionTooLarge(Exception):
+    """The items of a transaction are larger than MAX_TRANSACTION_BYTES; nothing was written."""
+
+    def __init__(self) -> None:
+        super().__init__("the items of the transaction are larger than 4 MB")
+
+
 class Table(Protocol):
-    """The table. Every call is bounded by the asyncio deadline of the caller and may raise
-    boundary.errors.Unavailable or ResourceExhausted where the engine cannot serve it."""
+    """The table.
+
+    Every call is bounded by the asyncio deadline of the caller and may raise
+    boundary.errors.Unavailable or ResourceExhausted where the engine cannot serve it. An expired
+    item counts as absent everywhere, in conditions too.
+    """
 
     async def get(self, partition: Partition, sort_key: str) -> Item | None:
         """The item as last written (a consistent read), or None."""
 
-    async def batch_get(
-        self, partition: Partition, sort_keys: Sequence[str]
-    ) -> Mapping[str, Item]:
-        """The items that are there, of at most MAX_TRANSACTION distinct keys, by sort key."""
+    async def batch_get(self, partition: Partition, sort_keys: Sequence[str]) -> Mapping[str, Item]:
+        """The items that are there, of at most MAX_TRANSACTION distinct keys, by sort key.
+
+        Raises:
+            ValueError: too many keys.
+        """
 
     async def query(
         self,
@@ -168,9 +203,16 @@ class Table(Protocol):
         """A page of at most limit items in the order of their sort key, or of the index's sort key.
 
         Args:
-            index: `GSI1` or `GSI2`, or None for the table itself.
+            partition: whose items.
+            keys: which sort keys.
+            limit: the most items, at least 1.
+            index: a name in INDEXES, or None for the table itself. An index may lag behind.
             index_key: the index's partition key, which must be the partition's own.
             position: the position of the page before, of the same query.
+            descending: whether to read from the last key to the first.
+
+        Raises:
+            ValueError: the limit, the index or the position is none.
         """
 
     async def write(self, partition: Partition, write: Write) -> Item | None:
@@ -184,5 +226,6 @@ class Table(Protocol):
         """Makes at most MAX_TRANSACTION writes of distinct keys, all or none.
 
         Raises:
-            ConditionFailed, ItemTooLarge: nothing was written.
+            ConditionFailed, ItemTooLarge, TransactionTooLarge: nothing was written.
+            ValueError: there are too many writes, or two of one key.
         """
