@@ -38,7 +38,8 @@ def unreachable(service: str) -> Unavailable:
 class ResolverKeys:
     """The keys that verify contexts, cached.
 
-    An unknown key id makes them be fetched again, at most every half second and one fetch at a time.
+    An unknown key id waits for the next fetch, which all who wait share and which comes at most every half
+    second: a rotated key is found at once, and a flood of made-up key ids costs one fetch.
     """
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
@@ -48,7 +49,7 @@ class ResolverKeys:
         self._keys: dict[str, Ed25519PublicKey] = {}
         self._read_at = float("-inf")
         self._tried_at = float("-inf")
-        self._reading = asyncio.Lock()
+        self._fetching: asyncio.Task[None] | None = None
 
     async def find(self, key_id: str) -> Ed25519PublicKey | None:
         """The key of that id, or None where the resolver has none.
@@ -60,27 +61,26 @@ class ResolverKeys:
         key = self._keys.get(key_id)
         if key is not None and fresh:
             return key
-        await self._refresh()
+        if self._fetching is None or self._fetching.done():
+            self._fetching = asyncio.create_task(self._fetch())
+        await asyncio.shield(self._fetching)
         return self._keys.get(key_id)
 
-    async def _refresh(self) -> None:
-        async with self._reading:
-            if time.monotonic() - self._tried_at < _KEYS_RETRY and self._keys:
-                return
-            self._tried_at = time.monotonic()
-            try:
-                response = await self._stub.GetKeySet(
-                    context_pb2.GetKeySetRequest(), timeout=_CALL_SECONDS
-                )
-            except grpc.aio.AioRpcError as error:
-                raise unreachable("resolver") from error
-            parsed = parse_jwks(response.jwks)
-            self._keys = {
-                key_id: jwk.key
-                for key_id, jwk in parsed.items()
-                if isinstance(jwk.key, Ed25519PublicKey)
-            }
-            self._read_at = time.monotonic()
+    async def _fetch(self) -> None:
+        await asyncio.sleep(max(0.0, self._tried_at + _KEYS_RETRY - time.monotonic()))
+        self._tried_at = time.monotonic()
+        try:
+            response = await self._stub.GetKeySet(
+                context_pb2.GetKeySetRequest(), timeout=_CALL_SECONDS
+            )
+        except grpc.aio.AioRpcError as error:
+            raise unreachable("resolver") from error
+        self._keys = {
+            key_id: jwk.key
+            for key_id, jwk in parse_jwks(response.jwks).items()
+            if isinstance(jwk.key, Ed25519PublicKey)
+        }
+        self._read_at = time.monotonic()
 
 
 class TenantWatch:

@@ -41,6 +41,7 @@ class Server:
         http: HttpServer,
         drain_seconds: float,
         background: Sequence[Callable[[], Awaitable[None]]] = (),
+        drain: Sequence[Callable[[], object]] = (),
         close: Sequence[Callable[[], object]] = (),
     ) -> None:
         """Takes the parts.
@@ -48,6 +49,7 @@ class Server:
         Args:
             services: the full names of the proto services, for health and reflection.
             background: what runs beside the servers until they end.
+            drain: what is called first when the process stops, to end streams that have no end of their own.
             close: what is called when all else has ended; may block.
         """
         self.name = name
@@ -57,6 +59,7 @@ class Server:
         self._http = http
         self._drain_seconds = drain_seconds
         self._background = background
+        self._drain = drain
         self._close = close
         self._tasks: list[asyncio.Task[None]] = []
         self._grpc: grpc.aio.Server | None = None
@@ -86,6 +89,8 @@ class Server:
     async def stop(self) -> None:
         """Takes no new calls, lets those under way end within the drain time, then closes everything."""
         await self._health.enter_graceful_shutdown()
+        for drain in self._drain:
+            drain()
         if self._grpc is not None:
             await self._grpc.stop(self._drain_seconds)
         await self._http.stop()

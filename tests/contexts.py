@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import tempfile
 import time
 from collections.abc import Iterable
@@ -12,34 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from jwt.algorithms import OKPAlgorithm
-
 from boundary.context import ContextVerifier, Placement, TenantContext
 from boundary.ids import PrincipalId, parse_tenant_id
 from boundary.permissions import Permissions
+from services.resolver.local_keys import LocalKeys
 from services.resolver.minting import ContextMinter, Subject
 from services.resolver.signing_keys import SigningKeys
 
 PLACEMENT = Placement(
     region="local", table="EmailPlatform", bucket="email-platform-storage", search_cluster="local"
 )
-
-
-class KeysOfMinter:
-    """The verifying keys, straight from the signing ones."""
-
-    def __init__(self, keys: SigningKeys) -> None:
-        self._keys = keys
-
-    async def find(self, key_id: str) -> Ed25519PublicKey | None:
-        """The key of that id."""
-        for jwk in json.loads(self._keys.jwks())["keys"]:
-            if jwk["kid"] == key_id:
-                key = OKPAlgorithm.from_jwk(jwk)
-                assert isinstance(key, Ed25519PublicKey)
-                return key
-        return None
 
 
 @functools.cache
@@ -98,6 +79,6 @@ def make_context(
         principal=principal,
         max_object_bytes=max_object_bytes,
     )
-    verifier = ContextVerifier(audience=audience, keys=KeysOfMinter(signing_keys()))
+    verifier = ContextVerifier(audience=audience, keys=LocalKeys(signing_keys()))
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(asyncio.run, verifier.verify(token)).result()

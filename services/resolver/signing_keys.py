@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
 from jwt.algorithms import OKPAlgorithm
 
 from boundary.context import CLOCK_SKEW, CONTEXT_LIFETIME
@@ -46,6 +49,13 @@ class SigningKeys:
     def current(self) -> SigningKey:
         """The key that signs."""
         return self._keys[-1]
+
+    def public(self, key_id: str) -> Ed25519PublicKey | None:
+        """The public key of that id, or None where there is none."""
+        for key in self._keys:
+            if key.key_id == key_id:
+                return key.private.public_key()
+        return None
 
     def rotate(self) -> SigningKey:
         """Makes a new key, which signs from now on, and deletes those whose contexts are over."""

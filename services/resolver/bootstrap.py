@@ -1,0 +1,91 @@
+"""Wires the resolver; the only place that knows how its objects fit together."""
+
+from __future__ import annotations
+
+from boundary.audit import AuditLog
+from boundary.catalog import methods_of
+from boundary.context import ContextVerifier
+from boundary.http import HttpServer
+from boundary.interceptors import stages
+from boundary.interceptors.chain import Chain
+from boundary.interceptors.shapes import handlers_of
+from boundary.issuers import load_issuers
+from boundary.key_files import load_or_create
+from boundary.metrics import CallMetrics
+from boundary.pages import PageSealer
+from boundary.peers import PeerVerifier
+from boundary.server import Server
+from boundary.tokens import TokenVerifier
+from services.resolver.changes import Changes
+from services.resolver.directory import Directory
+from services.resolver.guard import GuardedDirectoryTable
+from services.resolver.local_keys import LocalKeys
+from services.resolver.minting import ContextMinter
+from services.resolver.operations import AUDIENCES, Resolution, Rotation, Tenants
+from services.resolver.servicer import ContextServicer, TenantServicer
+from services.resolver.settings import ResolverSettings
+from services.resolver.signing_keys import SigningKeys
+from services.table.sqlite import open_table
+from silo.policy.v1 import policy_pb2
+
+
+async def build(settings: ResolverSettings) -> Server:
+    """The resolver's server."""
+    table = open_table(settings.table_path)
+    keys = SigningKeys(settings.signing_keys_folder)
+    directory = Directory(GuardedDirectoryTable(table), table_name=settings.table)
+    changes = Changes()
+    tenants = Tenants(directory=directory, changes=changes, defaults=settings.default_placement)
+    rotation = Rotation(keys)
+    resolution = Resolution(
+        directory=directory,
+        minter=ContextMinter(keys),
+        verifiers={
+            audience: ContextVerifier(audience=audience, keys=LocalKeys(keys))
+            for audience in AUDIENCES
+        },
+    )
+    pages = PageSealer(load_or_create(settings.keys_folder, "resolver-pages"))
+    audit = AuditLog(settings.audit_folder, service="resolver")
+    metrics = CallMetrics()
+    servicers: dict[str, object] = {
+        "silo.resolver.v1.TenantService": TenantServicer(tenants, pages),
+        "silo.resolver.v1.ContextService": ContextServicer(
+            resolution=resolution, rotation=rotation, tenants=tenants
+        ),
+    }
+    return Server(
+        name="resolver",
+        listen=settings.resolver_listen,
+        handlers=handlers_of(
+            methods_of("resolver"), servicers, _chain(settings, audit=audit, metrics=metrics)
+        ),
+        services=tuple(servicers),
+        http=HttpServer(settings.resolver_http_listen, metrics=metrics, ready=lambda: True),
+        drain_seconds=settings.drain_seconds,
+        drain=(changes.close,),
+        close=(table.close, audit.close),
+    )
+
+
+def _chain(settings: ResolverSettings, *, audit: AuditLog, metrics: CallMetrics) -> Chain:
+    """The resolver's chain: callers' tokens and peers' tokens, and no contexts."""
+    return Chain(
+        [
+            stages.Identify(),
+            stages.Measure(metrics),
+            stages.Audit(audit),
+            stages.Authenticate(
+                {
+                    policy_pb2.CREDENTIAL_TOKEN: stages.TokenAuthenticator(
+                        TokenVerifier(load_issuers(settings))
+                    ),
+                    policy_pb2.CREDENTIAL_PEER: stages.PeerAuthenticator(
+                        PeerVerifier(settings.peers_folder)
+                    ),
+                    policy_pb2.CREDENTIAL_NONE: stages.Anonymous(),
+                }
+            ),
+            stages.Authorise(),
+        ]
+    )

@@ -1,0 +1,226 @@
+"""The tenant directory: a CONFIG item for each tenant and a guard item for each slug, in the one table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from uuid import uuid4
+
+from boundary.context import Placement
+from boundary.directory_scope import (
+    CONFIG_SORT_KEY,
+    SLUG_SORT_KEY,
+    config_partition,
+    directory_partition,
+    slug_partition,
+)
+from boundary.ids import TenantId, TenantSlug, slug_of
+from services.resolver.ports import (
+    ABSENT,
+    Condition,
+    ConditionFailed,
+    Item,
+    Put,
+    Range,
+    Table,
+    Update,
+    Value,
+)
+
+ACTIVE = "ACTIVE"
+SUSPENDED = "SUSPENDED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """A tenant as the directory has it. Times are in microseconds since the epoch."""
+
+    tenant_id: TenantId
+    display_name: str
+    status: str
+    tier: str
+    placement: Placement
+    max_object_bytes: int
+    generation: int
+    created_at: int
+    updated_at: int
+    etag: str
+    create_request_id: str
+
+    @property
+    def slug(self) -> TenantSlug:
+        """The lower-cased id."""
+        return slug_of(self.tenant_id)
+
+    @property
+    def active(self) -> bool:
+        """Whether the tenant may work."""
+        return self.status == ACTIVE
+
+    def changed(self, **changes: object) -> Tenant:
+        """The tenant with changes, in its next generation."""
+        return replace(
+            self,
+            **changes,  # type: ignore[arg-type]  # the names are this module's callers'
+            generation=self.generation + 1,
+            updated_at=now_micros(),
+            etag=new_etag(),
+        )
+
+
+class IdTaken(Exception):
+    """The tenant id is in use.
+
+    Attributes:
+        existing: the tenant that has it.
+    """
+
+    def __init__(self, existing: Tenant) -> None:
+        super().__init__(existing.tenant_id)
+        self.existing = existing
+
+
+class SlugTaken(Exception):
+    """The slug is in use by a tenant whose id differs in case only."""
+
+
+class Changed(Exception):
+    """The tenant has changed since it was read."""
+
+
+class Directory:
+    """The directory over the table port."""
+
+    def __init__(self, table: Table, *, table_name: str) -> None:
+        self._table = table
+        self._name = table_name
+
+    async def find(self, tenant_id: TenantId) -> Tenant | None:
+        """The tenant as last written, or None."""
+        partition = config_partition(tenant_id, table=self._name)
+        item = await self._table.get(partition, CONFIG_SORT_KEY)
+        return None if item is None else _tenant_of(item)
+
+    async def page(
+        self, *, limit: int, position: bytes | None = None
+    ) -> tuple[Sequence[Tenant], bytes | None]:
+        """A page of tenants by id, and the position of the next one."""
+        partition = directory_partition(table=self._name)
+        page = await self._table.query(
+            partition,
+            keys=Range(),
+            limit=limit,
+            position=position,
+            index="GSI1",
+            index_key=partition.key,
+        )
+        return [_tenant_of(stored.item) for stored in page.items], page.position
+
+    async def add(self, tenant: Tenant) -> None:
+        """Writes a new tenant and claims its slug, in one transaction.
+
+        Raises:
+            IdTaken, SlugTaken: nothing was written.
+        """
+        config = config_partition(tenant.tenant_id, table=self._name)
+        slug = slug_partition(tenant.slug, table=self._name)
+        item = {
+            **_item_of(tenant),
+            "GSI1PK": directory_partition(table=self._name).key,
+            "GSI1SK": tenant.tenant_id,
+        }
+        guard: Item = {"tenant_id": tenant.tenant_id}
+        try:
+            await self._table.transact(
+                [
+                    (config, Put(sort_key=CONFIG_SORT_KEY, item=item, condition=ABSENT)),
+                    (slug, Put(sort_key=SLUG_SORT_KEY, item=guard, condition=ABSENT)),
+                ]
+            )
+        except ConditionFailed as error:
+            existing = await self.find(tenant.tenant_id)
+            if existing is not None:
+                raise IdTaken(existing) from error
+            raise SlugTaken from error
+
+    async def replace(self, tenant: Tenant, *, etag: str) -> None:
+        """Writes a tenant's changed attributes over the version with etag.
+
+        Only the directory's own attributes are set: the tenant's settings stand in the same item and are the
+        data service's.
+
+        Raises:
+            Changed: the stored version is another; nothing was written.
+        """
+        try:
+            await self._table.write(
+                config_partition(tenant.tenant_id, table=self._name),
+                Update(
+                    sort_key=CONFIG_SORT_KEY,
+                    set=_item_of(tenant),
+                    condition=Condition(exists=True, equals={"etag": etag}),
+                ),
+            )
+        except ConditionFailed as error:
+            raise Changed from error
+
+
+def new_etag() -> str:
+    """An etag that no version had before."""
+    return uuid4().hex
+
+
+def now_micros() -> int:
+    """Microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+def _item_of(tenant: Tenant) -> dict[str, Value]:
+    return {
+        "tenant_id": tenant.tenant_id,
+        "slug": tenant.slug,
+        "display_name": tenant.display_name,
+        "status": tenant.status,
+        "tier": tenant.tier,
+        "region": tenant.placement.region,
+        "table": tenant.placement.table,
+        "bucket": tenant.placement.bucket,
+        "search_cluster": tenant.placement.search_cluster,
+        "max_object_bytes": tenant.max_object_bytes,
+        "generation": tenant.generation,
+        "created_at": tenant.created_at,
+        "updated_at": tenant.updated_at,
+        "etag": tenant.etag,
+        "create_request_id": tenant.create_request_id,
+    }
+
+
+def _tenant_of(item: Item) -> Tenant:
+    def text(name: str) -> str:
+        return str(item[name])
+
+    def number(name: str) -> int:
+        value = item[name]
+        if not isinstance(value, int):
+            raise TypeError(f"{name} is not an integer")
+        return value
+
+    return Tenant(
+        tenant_id=TenantId(text("tenant_id")),
+        display_name=text("display_name"),
+        status=text("status"),
+        tier=text("tier"),
+        placement=Placement(
+            region=text("region"),
+            table=text("table"),
+            bucket=text("bucket"),
+            search_cluster=text("search_cluster"),
+        ),
+        max_object_bytes=number("max_object_bytes"),
+        generation=number("generation"),
+        created_at=number("created_at"),
+        updated_at=number("updated_at"),
+        etag=text("etag"),
+        create_request_id=text("create_request_id"),
+    )

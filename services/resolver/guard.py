@@ -1,0 +1,88 @@
+"""The port guard of the directory: CONFIG items, slug guards and the directory's index, and nothing else.
+
+The resolver serves operators and resolves callers before there is a context, so its guard is not about whose call
+is being served but about what the directory may touch: no tenant's entities, whatever a defect might ask for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from boundary.directory_scope import CONFIG_SORT_KEY, DIRECTORY_INDEX_KEY, SLUG_SORT_KEY
+from boundary.guard import GuardViolation
+from boundary.scope import Partition
+from services.resolver.ports import Item, Page, Put, Range, Table, Update, Write
+
+_INDEX_ATTRIBUTES = ("GSI1PK", "GSI2PK")
+
+
+class GuardedDirectoryTable:
+    """A table that refuses, before the engine is called, every key outside of the directory."""
+
+    def __init__(self, inner: Table) -> None:
+        self._inner = inner
+
+    async def get(self, partition: Partition, sort_key: str) -> Item | None:
+        """The item, or None."""
+        _require_directory(partition, sort_key)
+        return await self._inner.get(partition, sort_key)
+
+    async def batch_get(self, partition: Partition, sort_keys: Sequence[str]) -> Mapping[str, Item]:
+        """The items that are there."""
+        for sort_key in sort_keys:
+            _require_directory(partition, sort_key)
+        return await self._inner.batch_get(partition, sort_keys)
+
+    async def query(
+        self,
+        partition: Partition,
+        *,
+        keys: Range,
+        limit: int,
+        position: bytes | None = None,
+        index: str | None = None,
+        index_key: str = "",
+        descending: bool = False,
+    ) -> Page:
+        """A page of the directory's index; the table itself is never queried."""
+        if index != "GSI1" or DIRECTORY_INDEX_KEY not in {partition.key} & {index_key}:
+            raise GuardViolation("a directory query outside of the directory's index")
+        return await self._inner.query(
+            partition,
+            keys=keys,
+            limit=limit,
+            position=position,
+            index=index,
+            index_key=index_key,
+            descending=descending,
+        )
+
+    async def write(self, partition: Partition, write: Write) -> Item | None:
+        """Makes one write."""
+        _require_write(partition, write)
+        return await self._inner.write(partition, write)
+
+    async def transact(self, writes: Sequence[tuple[Partition, Write]]) -> None:
+        """Makes the writes, all or none."""
+        for partition, write in writes:
+            _require_write(partition, write)
+        await self._inner.transact(writes)
+
+
+def _require_directory(partition: Partition, sort_key: str) -> None:
+    of_tenant = partition.key.startswith("TENANT#") and sort_key == CONFIG_SORT_KEY
+    of_slug = partition.key.startswith("SLUG#") and sort_key == SLUG_SORT_KEY
+    if not (of_tenant or of_slug):
+        raise GuardViolation("a directory key that is neither a CONFIG item nor a slug guard")
+
+
+def _require_write(partition: Partition, write: Write) -> None:
+    _require_directory(partition, write.sort_key)
+    attributes: Mapping[str, object] = {}
+    if isinstance(write, Put):
+        attributes = write.item
+    elif isinstance(write, Update):
+        attributes = write.set
+    for name in _INDEX_ATTRIBUTES:
+        if attributes.get(name, DIRECTORY_INDEX_KEY) != DIRECTORY_INDEX_KEY:
+            raise GuardViolation("a directory item in an index that is not the directory's")

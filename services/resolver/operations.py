@@ -1,0 +1,360 @@
+"""What the resolver decides: which tenant a caller belongs to, and how tenants come and change."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from boundary.context import ContextVerifier, Placement
+from boundary.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unavailable,
+    etag_mismatch,
+    tenant_unavailable,
+)
+from boundary.ids import PrincipalId, TenantId, is_tenant_id, parse_request_id, parse_tenant_id
+from boundary.permissions import Permissions
+from boundary.tokens import Caller
+from services.resolver.changes import Changes
+from services.resolver.directory import (
+    ACTIVE,
+    SUSPENDED,
+    Changed,
+    Directory,
+    IdTaken,
+    SlugTaken,
+    Tenant,
+    new_etag,
+    now_micros,
+)
+from services.resolver.minting import ContextMinter, Minted, Subject
+from services.resolver.signing_keys import SigningKeys
+
+AUDIENCES = frozenset({"data", "storage", "search"})
+"""The services that take contexts."""
+
+DELEGATIONS: dict[tuple[str, str], Permissions] = {
+    ("data", "storage"): Permissions(("objects.read", "objects.write")),
+    ("data", "data"): Permissions(("templates.read", "templates.write")),
+    ("storage", "storage"): Permissions(("objects.read", "objects.write")),
+}
+"""What a platform service (first) may do in another, or in itself without a caller (second)."""
+
+MIN_DELEGATED_SECONDS = 10
+"""A delegated context lives at least this long, so that work begun just before its caller's context ends can be
+finished."""
+
+TIERS = frozenset({"BASIC", "STANDARD", "PREMIUM"})
+_MAX_NAME = 200
+_SNAPSHOT_PAGE = 200
+_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTenant:
+    """What an operator says of a new tenant; empty fields take the deployment's defaults."""
+
+    tenant_id: str
+    display_name: str
+    tier: str
+    region: str
+    table: str
+    bucket: str
+    search_cluster: str
+    max_object_bytes: int
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantChange:
+    """What an operator changes; None leaves a field as it is."""
+
+    display_name: str | None = None
+    tier: str | None = None
+    max_object_bytes: int | None = None
+
+
+class Resolution:
+    """Mints contexts for callers and for platform services."""
+
+    def __init__(
+        self, *, directory: Directory, minter: ContextMinter, verifiers: dict[str, ContextVerifier]
+    ) -> None:
+        """Takes its parts; verifiers holds, for each audience, what verifies contexts for it."""
+        self._directory = directory
+        self._minter = minter
+        self._verifiers = verifiers
+
+    async def resolve(self, caller: Caller, audience: str) -> tuple[Tenant, Minted]:
+        """The caller's tenant and a context for it.
+
+        Raises:
+            PermissionDenied: there is no such tenant, it is suspended, or the caller has none.
+            InvalidArgument: the audience is not a service that takes contexts.
+        """
+        if audience not in AUDIENCES:
+            raise InvalidArgument("audience", f"must be one of {', '.join(sorted(AUDIENCES))}")
+        tenant = await self._active(caller.tenant_id)
+        minted = self._minter.mint(
+            _subject(tenant),
+            audience=audience,
+            principal=caller.principal,
+            issuer=caller.issuer,
+            permissions=caller.permissions,
+            not_after=caller.expires_at,
+        )
+        return tenant, minted
+
+    async def delegate_call(self, peer: str, audience: str, context_token: str) -> Minted:
+        """A context with which peer works at audience for the call that context_token stands for.
+
+        Raises:
+            PermissionDenied: the pair has no delegation, or the tenant may not work.
+            Unauthenticated: context_token is not a context for peer.
+        """
+        permissions = _delegation(peer, audience)
+        verifier = self._verifiers.get(peer)
+        if verifier is None:
+            raise tenant_unavailable()
+        context = await verifier.verify(context_token)
+        return self._minter.mint(
+            _subject(await self._active(context.tenant_id)),
+            audience=audience,
+            principal=context.principal,
+            issuer=context.issuer,
+            permissions=permissions,
+            not_after=max(context.expires_at, time.time() + MIN_DELEGATED_SECONDS),
+            actor=peer,
+        )
+
+    async def delegate_work(self, peer: str, audience: str, tenant_id: str) -> Minted:
+        """A context with which peer works at audience for a tenant without a caller.
+
+        Raises:
+            PermissionDenied: the pair has no delegation, or the tenant may not work.
+        """
+        permissions = _delegation(peer, audience)
+        return self._minter.mint(
+            _subject(await self._active(tenant_id)),
+            audience=audience,
+            principal=PrincipalId(f"service:{peer}"),
+            issuer="silo",
+            permissions=permissions,
+            not_after=float("inf"),
+            actor=peer,
+        )
+
+    async def _active(self, tenant_id: str) -> Tenant:
+        tenant = None
+        if is_tenant_id(tenant_id):
+            tenant = await self._directory.find(TenantId(tenant_id))
+        if tenant is None or not tenant.active:
+            raise tenant_unavailable()
+        return tenant
+
+
+class Tenants:
+    """Creates and governs tenants, and tells of every change."""
+
+    def __init__(self, *, directory: Directory, changes: Changes, defaults: Placement) -> None:
+        self._directory = directory
+        self._changes = changes
+        self._defaults = defaults
+
+    async def create(self, new: NewTenant) -> Tenant:
+        """The new tenant; or the one that a first call with the same request_id created.
+
+        Raises:
+            InvalidArgument: a field is out of grammar.
+            AlreadyExists: the id or the slug is taken.
+        """
+        tenant = self._checked(new)
+        try:
+            await self._directory.add(tenant)
+        except IdTaken as error:
+            if new.request_id and error.existing.create_request_id == new.request_id:
+                return error.existing
+            raise AlreadyExists(
+                f"tenants/{tenant.tenant_id}", reason="TENANT_EXISTS", field="tenant_id"
+            ) from error
+        except SlugTaken as error:
+            raise AlreadyExists(
+                f"the slug {tenant.slug}", reason="SLUG_EXISTS", field="tenant_id"
+            ) from error
+        self._changes.publish(tenant)
+        return tenant
+
+    async def get(self, tenant_id: TenantId) -> Tenant:
+        """The tenant.
+
+        Raises:
+            NotFound: there is none.
+        """
+        tenant = await self._directory.find(tenant_id)
+        if tenant is None:
+            raise NotFound(f"tenants/{tenant_id}", field="name")
+        return tenant
+
+    async def page(
+        self, *, limit: int, position: bytes | None
+    ) -> tuple[Sequence[Tenant], bytes | None]:
+        """A page of tenants by id, and the position of the next one."""
+        return await self._directory.page(limit=limit, position=position)
+
+    async def update(self, tenant_id: TenantId, change: TenantChange, *, etag: str) -> Tenant:
+        """The changed tenant.
+
+        Raises:
+            NotFound, InvalidArgument, Aborted: nothing was changed.
+        """
+        changes: dict[str, object] = {}
+        if change.display_name is not None:
+            changes["display_name"] = _display_name(change.display_name)
+        if change.tier is not None:
+            changes["tier"] = _tier(change.tier)
+        if change.max_object_bytes is not None:
+            changes["max_object_bytes"] = _max_object_bytes(change.max_object_bytes)
+        return await self._change(tenant_id, changes, etag=etag, field="tenant.etag")
+
+    async def suspend(self, tenant_id: TenantId, *, etag: str) -> Tenant:
+        """The tenant, suspended. Everyone who watches has been told when this returns.
+
+        Raises:
+            NotFound, Aborted: nothing was changed.
+        """
+        return await self._change(tenant_id, {"status": SUSPENDED}, etag=etag, field="etag")
+
+    async def resume(self, tenant_id: TenantId, *, etag: str) -> Tenant:
+        """The tenant, active.
+
+        Raises:
+            NotFound, Aborted: nothing was changed.
+        """
+        return await self._change(tenant_id, {"status": ACTIVE}, etag=etag, field="etag")
+
+    async def watch(self) -> AsyncIterator[Tenant | None]:
+        """Every tenant, then None, then each tenant that changes, until the process stops.
+
+        Changes are listened to before the first tenant is read, so that none falls between.
+        """
+        with self._changes.subscribe() as subscription:
+            position: bytes | None = None
+            while True:
+                tenants, position = await self._directory.page(
+                    limit=_SNAPSHOT_PAGE, position=position
+                )
+                for tenant in tenants:
+                    yield tenant
+                if position is None:
+                    break
+            yield None
+            async for tenant in subscription.changes():
+                yield tenant
+
+    async def _change(
+        self, tenant_id: TenantId, changes: dict[str, object], *, etag: str, field: str
+    ) -> Tenant:
+        for _ in range(_ATTEMPTS):
+            tenant = await self.get(tenant_id)
+            if etag and tenant.etag != etag:
+                raise etag_mismatch(f"tenants/{tenant_id}", field=field)
+            if all(getattr(tenant, name) == value for name, value in changes.items()):
+                return tenant
+            changed = tenant.changed(**changes)
+            try:
+                await self._directory.replace(changed, etag=tenant.etag)
+            except Changed:
+                continue
+            self._changes.publish(changed)
+            return changed
+        raise Unavailable("TENANT_BUSY", "the tenant is being changed by others")
+
+    def _checked(self, new: NewTenant) -> Tenant:
+        if new.request_id:
+            parse_request_id(new.request_id)
+        now = now_micros()
+        return Tenant(
+            tenant_id=parse_tenant_id(new.tenant_id),
+            display_name=_display_name(new.display_name),
+            status=ACTIVE,
+            tier=_tier(new.tier or "STANDARD"),
+            placement=Placement(
+                region=self._placed(new.region, "region"),
+                table=self._placed(new.table, "table"),
+                bucket=self._placed(new.bucket, "bucket"),
+                search_cluster=self._placed(new.search_cluster, "search_cluster"),
+            ),
+            max_object_bytes=_max_object_bytes(new.max_object_bytes),
+            generation=1,
+            created_at=now,
+            updated_at=now,
+            etag=new_etag(),
+            create_request_id=new.request_id,
+        )
+
+    def _placed(self, value: str, field: str) -> str:
+        """The deployment's own place: it has one of each, and others cannot be named."""
+        default = str(getattr(self._defaults, field))
+        if value not in ("", default):
+            raise InvalidArgument(
+                f"tenant.placement.{field}", f"this deployment has {default} alone"
+            )
+        return default
+
+
+class Rotation:
+    """Rotates the signing keys."""
+
+    def __init__(self, keys: SigningKeys) -> None:
+        self._keys = keys
+
+    def jwks(self) -> str:
+        """The verifying keys as a JSON Web Key Set."""
+        return self._keys.jwks()
+
+    async def rotate(self) -> str:
+        """The id of a new signing key, which signs from now on."""
+        key = await asyncio.to_thread(self._keys.rotate)
+        return key.key_id
+
+
+def _subject(tenant: Tenant) -> Subject:
+    return Subject(
+        tenant_id=tenant.tenant_id,
+        name=tenant.display_name,
+        status=tenant.status,
+        tier=tenant.tier,
+        placement=tenant.placement,
+        generation=tenant.generation,
+        max_object_bytes=tenant.max_object_bytes,
+    )
+
+
+def _delegation(peer: str, audience: str) -> Permissions:
+    permissions = DELEGATIONS.get((peer, audience))
+    if permissions is None:
+        raise PermissionDenied("DELEGATION_DENIED", f"{peer} does no work of its own at {audience}")
+    return permissions
+
+
+def _display_name(value: str) -> str:
+    if not 1 <= len(value.strip()) <= _MAX_NAME or not value.isprintable():
+        raise InvalidArgument("tenant.display_name", f"must be 1 to {_MAX_NAME} characters")
+    return value
+
+
+def _tier(value: str) -> str:
+    if value not in TIERS:
+        raise InvalidArgument("tenant.tier", f"must be one of {', '.join(sorted(TIERS))}")
+    return value
+
+
+def _max_object_bytes(value: int) -> int:
+    if value < 0:
+        raise InvalidArgument("tenant.limits.max_object_bytes", "must not be negative")
+    return value

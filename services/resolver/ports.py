@@ -1,0 +1,29 @@
+"""The resolver's port: the table, of which it reads and writes directory items alone."""
+
+from services.table.ports import (
+    ABSENT,
+    Condition,
+    ConditionFailed,
+    Item,
+    Page,
+    Put,
+    Range,
+    Table,
+    Update,
+    Value,
+    Write,
+)
+
+__all__ = [
+    "ABSENT",
+    "Condition",
+    "ConditionFailed",
+    "Item",
+    "Page",
+    "Put",
+    "Range",
+    "Table",
+    "Update",
+    "Value",
+    "Write",
+]
