@@ -15,6 +15,7 @@ class ProcessSettings(BaseSettings):
         home: where state, keys and the audit trail live; `SILO_HOME`.
         environment: `development` accepts the development issuer, `production` refuses it.
         region: the region that this process serves.
+        issuers: a JSON file that lists who may issue callers' JWTs; `boundary/issuers.py` tells its form.
         resolver_address: where the resolver is.
         drain_seconds: how long calls that are under way may take to end when the process stops.
         log_level: the least level that is logged to standard error.
@@ -25,6 +26,7 @@ class ProcessSettings(BaseSettings):
     home: Path = Path(".silo")
     environment: Literal["development", "production"] = "development"
     region: str = "local"
+    issuers: Path | None = None
     resolver_address: str = "127.0.0.1:50051"
     drain_seconds: float = 5.0
     log_level: str = "INFO"
@@ -43,3 +45,8 @@ class ProcessSettings(BaseSettings):
     def keys_folder(self) -> Path:
         """Where symmetric keys (page tokens, signed URLs) are."""
         return self.home / "keys"
+
+    @property
+    def dev_issuer_folder(self) -> Path:
+        """Where the development issuer's key pair and key set are."""
+        return self.home / "dev-issuer"
