@@ -1,0 +1,1 @@
+"""E-mail events of each tenant: ingest, search and analytics."""

@@ -1,0 +1,205 @@
+"""The schema of an index file and the statements that read it. Text only: nothing here talks to SQLite.
+
+The narrow table serves filters and aggregates; what only a page of a search needs stands in `payloads`, so that
+adding up does not read it. Callers' text reaches a statement as a parameter, and a full-text match as quoted
+phrases of letters and digits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.search.ports import Filter, Position
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS owner (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    tenant_id TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS events (
+    seq INTEGER PRIMARY KEY,
+    event_id TEXT NOT NULL UNIQUE,
+    event_type INTEGER NOT NULL,
+    campaign_id TEXT NOT NULL,
+    timestamp_ms INTEGER NOT NULL,
+    recipient_key TEXT NOT NULL,
+    message_id TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS events_by_time ON events (timestamp_ms);
+CREATE INDEX IF NOT EXISTS events_by_type ON events (event_type, timestamp_ms);
+CREATE INDEX IF NOT EXISTS events_by_campaign ON events (campaign_id, timestamp_ms);
+CREATE INDEX IF NOT EXISTS events_by_recipient ON events (recipient_key, event_type, timestamp_ms);
+CREATE TABLE IF NOT EXISTS payloads (
+    seq INTEGER PRIMARY KEY,
+    recipient TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    metadata TEXT NOT NULL
+);
+CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (
+    text, content = '', tokenize = 'unicode61 remove_diacritics 2'
+);
+"""
+"""One file is one tenant's index, and `owner` says whose. `seq` counts in the order of ingest: it only grows, so
+the highest one names a state of the index."""
+
+INSERT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)"
+INSERT_PAYLOAD = "INSERT INTO payloads VALUES (?, ?, ?, ?)"
+INSERT_WORDS = "INSERT INTO words (rowid, text) VALUES (?, ?)"
+KNOWN_IDS = "SELECT event_id FROM events WHERE event_id IN (SELECT value FROM json_each(?))"
+HIGHEST_SEQ = "SELECT coalesce(max(seq), 0) FROM events"
+OWNER = "SELECT tenant_id FROM owner"
+CLAIM = "INSERT INTO owner VALUES (1, ?) ON CONFLICT DO NOTHING"
+
+FIELD_BREAK = " \ue000 "
+"""Stands between the texts of one event. A private-use character is a word to the tokenizer and never one in a
+phrase, so that no phrase matches across two texts."""
+
+_SORTED_TYPES = 2
+"""From this many types on, a page is read along the time index: reading along the type index would need a sort."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A condition and its parameters."""
+
+    sql: str
+    parameters: tuple[str | int, ...]
+
+
+def where(filter_: Filter, *, along_time: bool = False) -> Where:
+    """The condition of a filter.
+
+    Args:
+        along_time: whether rows are read in order of time, which several types must not stand in the way of.
+    """
+    parts: list[str] = []
+    parameters: list[str | int] = []
+
+    def add(sql: str, *values: str | int) -> None:
+        parts.append(sql)
+        parameters.extend(values)
+
+    if filter_.event_types:
+        unindexed = "+" if along_time and len(filter_.event_types) >= _SORTED_TYPES else ""
+        types = sorted(filter_.event_types)
+        add(f"{unindexed}event_type IN ({_marks(len(types))})", *(int(value) for value in types))
+    if filter_.campaign_ids:
+        campaigns = sorted(filter_.campaign_ids)
+        add(f"campaign_id IN ({_marks(len(campaigns))})", *campaigns)
+    if filter_.recipient_key is not None:
+        add("recipient_key = ?", filter_.recipient_key)
+    if filter_.start_ms is not None:
+        add("timestamp_ms >= ?", filter_.start_ms)
+    if filter_.end_ms is not None:
+        add("timestamp_ms < ?", filter_.end_ms)
+    if filter_.phrases:
+        add("seq IN (SELECT rowid FROM words WHERE words MATCH ?)", _match(filter_.phrases))
+    return Where(" AND ".join(parts) or "TRUE", tuple(parameters))
+
+
+def page(
+    filter_: Filter, *, snapshot: int, position: Position | None, ascending: bool, limit: int
+) -> Where:
+    """The statement of a page of a search, and its parameters."""
+    condition = where(filter_, along_time=True)
+    parts, parameters = [condition.sql, "seq <= ?"], [*condition.parameters, snapshot]
+    comparison, order = (">", "ASC") if ascending else ("<", "DESC")
+    if position is not None:
+        parts.append(f"(timestamp_ms, event_id) {comparison} (?, ?)")
+        parameters += [position.timestamp_ms, position.event_id]
+    ordering = f"ORDER BY timestamp_ms {order}, event_id {order}"
+    narrow = f"SELECT * FROM events WHERE {' AND '.join(parts)} {ordering} LIMIT ?"  # noqa: S608
+    return Where(
+        "SELECT event_id, event_type, campaign_id, timestamp_ms, message_id, recipient, subject,"  # noqa: S608
+        f" metadata FROM ({narrow}) JOIN payloads USING (seq) {ordering}",
+        (*parameters, limit),
+    )
+
+
+def count(condition: Where) -> str:
+    """How many events match."""
+    return f"SELECT count(*) FROM events WHERE {condition.sql}"  # noqa: S608
+
+
+def count_by_type(condition: Where) -> str:
+    """Event type and count."""
+    return f"SELECT event_type, count(*) FROM events WHERE {condition.sql} GROUP BY event_type"  # noqa: S608
+
+
+def count_by_campaign(condition: Where) -> str:
+    """Campaign and count, the most frequent first; its last parameter is how many."""
+    return (
+        f"SELECT campaign_id, count(*) FROM events WHERE {condition.sql}"  # noqa: S608
+        " GROUP BY campaign_id ORDER BY 2 DESC, 1 LIMIT ?"
+    )
+
+
+def extent(condition: Where) -> str:
+    """The first and the last timestamp."""
+    return f"SELECT min(timestamp_ms), max(timestamp_ms) FROM events WHERE {condition.sql}"  # noqa: S608
+
+
+def count_by_grain(condition: Where, *, grain: int, by_type: bool) -> str:
+    """The number of the stretch of grain milliseconds since the epoch, event type (or 0) and count."""
+    type_column = "event_type" if by_type else "0"
+    return (
+        f"SELECT timestamp_ms / {grain:d}, {type_column}, count(*) FROM events"  # noqa: S608
+        f" WHERE {condition.sql} GROUP BY 1, 2"
+    )
+
+
+def count_recipients(condition: Where) -> str:
+    """How many distinct recipients."""
+    return f"SELECT count(DISTINCT recipient_key) FROM events WHERE {condition.sql}"  # noqa: S608
+
+
+def count_recipients_by_type(condition: Where) -> str:
+    """Event type and how many distinct recipients."""
+    return (
+        "SELECT event_type, count(*) FROM (SELECT DISTINCT recipient_key, event_type FROM events"  # noqa: S608
+        f" WHERE {condition.sql}) GROUP BY event_type"
+    )
+
+
+def message_outcomes(condition: Where) -> str:
+    """How many messages were sent, bounced, delivered, opened, clicked and complained of.
+
+    The parts of a message's name are grouped by as columns; joined into one text they could collide.
+    """
+    flags = ", ".join(
+        f"max(event_type = {number}) AS {name}"
+        for number, name in enumerate(
+            ("sent", "delivered", "opened", "clicked", "bounced", "complained"), 1
+        )
+    )
+    messages = (
+        f"SELECT {flags} FROM events WHERE {condition.sql} AND event_type <= 6"  # noqa: S608
+        " GROUP BY recipient_key, message_id, iif(message_id = '', campaign_id, '')"
+    )
+    totals = ", ".join(
+        f"coalesce(sum({column}), 0)"
+        for column in (
+            "sent",
+            "sent AND bounced",
+            "delivered",
+            "delivered AND opened",
+            "delivered AND clicked",
+            "delivered AND complained",
+        )
+    )
+    return f"SELECT {totals} FROM ({messages})"  # noqa: S608
+
+
+def _marks(how_many: int) -> str:
+    return ", ".join("?" * how_many)
+
+
+def _match(phrases: tuple[str, ...]) -> str:
+    """A full-text expression that asks for every phrase.
+
+    Raises:
+        ValueError: a phrase holds a quote or a NUL, which would end it early.
+    """
+    if any('"' in phrase or "\0" in phrase for phrase in phrases):
+        raise ValueError("a phrase is made of letters and digits")
+    return " AND ".join(f'"{phrase}"' for phrase in phrases)
