@@ -1,0 +1,1 @@
+"""Data: the entities of the EmailPlatform table."""
