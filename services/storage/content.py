@@ -49,7 +49,7 @@ class ContentDirectory:
 
     def names(self, folder: str) -> list[str]:
         """The names of the files in one of the folders."""
-        return os.listdir(self._root / folder)
+        return [path.name for path in (self._root / folder).iterdir()]
 
     def unlink(self, names: Iterable[str]) -> None:
         """Removes files. Whoever has one open can read it to its end."""

@@ -48,12 +48,24 @@ class FileObjects:
         self._content.create()
         self._database.open(SCHEMA)
 
-    async def close(self) -> None:
-        """Ends what is under way and lets go of the directory."""
+    def close(self) -> None:
+        """Lets go of the directory. Blocks; call it when nothing is under way, see `settle`."""
+        self._disk.close()
+        self._database.close()
+
+    async def settle(self) -> None:
+        """Waits for what callers no longer wait for, such as the removal of a cancelled upload."""
         while self._tasks:
             await asyncio.wait(self._tasks)
-        await asyncio.to_thread(self._disk.close)
-        await asyncio.to_thread(self._database.close)
+
+    async def maintain(self) -> None:
+        """Sweeps, then waits to be cancelled and settles. A server runs it in the background."""
+        try:
+            removed = await self.sweep()
+            _log.info("content files left behind and removed: %d", removed)
+            await asyncio.Event().wait()
+        finally:
+            await self.settle()
 
     async def sweep(self) -> int:
         """Removes content files that crashes have left behind; says how many. Safe while others write."""

@@ -32,12 +32,20 @@ CREATE TABLE IF NOT EXISTS objects (
 CREATE INDEX IF NOT EXISTS objects_by_content ON objects (content);
 """
 
-_COLUMNS = "key, content, size, content_type, sha256, etag, metadata, updated_us"
-_FIND = f"SELECT {_COLUMNS} FROM objects WHERE bucket = ? AND key = ?"
-_RANGE = "FROM objects WHERE bucket = ? AND key >= ? AND key < ?"
-_PAGE = f"SELECT {_COLUMNS} {_RANGE} ORDER BY key LIMIT ?"
-_ANY = f"SELECT 1 {_RANGE} LIMIT 1"
-_PUT = f"INSERT OR REPLACE INTO objects (bucket, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_FIND = """
+SELECT key, content, size, content_type, sha256, etag, metadata, updated_us FROM objects
+WHERE bucket = ? AND key = ?
+"""
+_PAGE = """
+SELECT key, content, size, content_type, sha256, etag, metadata, updated_us FROM objects
+WHERE bucket = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?
+"""
+_ANY = "SELECT 1 FROM objects WHERE bucket = ? AND key >= ? AND key < ? LIMIT 1"
+_PUT = """
+INSERT OR REPLACE INTO objects
+    (bucket, key, content, size, content_type, sha256, etag, metadata, updated_us)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
 _DELETE = "DELETE FROM objects WHERE bucket = ? AND key = ?"
 
 _Row = tuple[bytes, str, int, str, str, str, str, int]

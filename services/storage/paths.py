@@ -19,7 +19,7 @@ _ENCODED = re.compile(r"%(?:2f|2e|5c|00|25|c0|c1)", re.IGNORECASE)
 """Percent-encoded `/`, `.`, `\\`, NUL and `%` (decoded twice), and how overlong UTF-8 of them begins."""
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode categories that have no shape of their own: control, format, surrogate, private, unassigned, separators."""
+"""Unicode categories without a shape of their own: control, format, surrogate, private, unassigned, separators."""
 
 _MEANINGFUL = frozenset("/\\.%")
 

@@ -86,7 +86,7 @@ class Span:
             OutOfRange: the range begins at or beyond the end of the content.
         """
         start = self.offset if self.offset >= 0 else max(0, size + self.offset)
-        if start >= size and start > 0 or (size == 0 and self.offset < 0):
+        if (start >= size and start > 0) or (size == 0 and self.offset < 0):
             raise OutOfRange(
                 "RANGE_BEYOND_END",
                 f"the range begins beyond the object's {size} bytes",

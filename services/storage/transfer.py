@@ -28,6 +28,7 @@ class Disk:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="objects")
 
     def start(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Starts work on a thread. It runs to its end even where nobody waits for it."""
         return self._executor.submit(work, *args, **kwargs)
 
     async def result(self, started: Future[T]) -> T:
@@ -46,9 +47,11 @@ class Disk:
             raise disk_error(error) from error
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Starts work and waits for it; see `result`."""
         return await self.result(self.start(work, *args, **kwargs))
 
     def close(self) -> None:
+        """Ends the threads, after what was started. Blocks."""
         self._executor.shutdown(wait=True)
 
 

@@ -10,15 +10,21 @@ import resource
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
 from boundary.context import TenantContext, serving
-from boundary.errors import Aborted, AlreadyExists, InvalidArgument, NotFound, OutOfRange
-from boundary.errors import ResourceExhausted
+from boundary.errors import (
+    Aborted,
+    AlreadyExists,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    ResourceExhausted,
+)
 from boundary.guard import GuardViolation
 from boundary.scope import ObjectPrefix
 from services.storage.content import ContentDirectory
@@ -45,7 +51,12 @@ async def files(tmp_path: Path) -> AsyncIterator[FileObjects]:
     adapter = FileObjects(tmp_path)
     adapter.open()
     yield adapter
-    await adapter.close()
+    await _close(adapter)
+
+
+async def _close(adapter: FileObjects) -> None:
+    await adapter.settle()
+    await asyncio.to_thread(adapter.close)
 
 
 @pytest.fixture(params=["files"])
@@ -419,9 +430,7 @@ class TestCutOff:
             await asyncio.sleep(moment / 4000)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        await files.close()
-        files.__init__(tmp_path)  # type: ignore[misc]
-        files.open()
+        await files.settle()
         stored = await _paths(files, prefix)
         assert len(_content_files(tmp_path)) == len(stored)
         for path in stored:
@@ -484,7 +493,7 @@ class TestFiles:
         await sweeping
         for path in await _paths(files, prefix):
             assert await _read(files, prefix, path) == b"1"
-        await other.close()
+        await _close(other)
 
     async def test_a_copy_without_hard_links(
         self, files: FileObjects, prefix: ObjectPrefix, monkeypatch: pytest.MonkeyPatch
@@ -509,17 +518,19 @@ class TestFiles:
         assert await _read(files, prefix, "kept") == b"1"
         assert len(_content_files(tmp_path)) == 1
 
-    @pytest.mark.parametrize("call", ["write", "fsync"])
-    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+    @pytest.mark.parametrize(
+        "refusal", [("write", errno.ENOSPC), ("write", errno.EDQUOT), ("fsync", errno.ENOSPC)]
+    )
     async def test_a_full_disk(
         self,
         files: FileObjects,
         prefix: ObjectPrefix,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
-        call: str,
-        number: int,
+        refusal: tuple[str, int],
     ) -> None:
+        call, number = refusal
+
         def full(*_: object) -> int:
             raise OSError(number, os.strerror(number))
 
@@ -562,7 +573,7 @@ class TestFiles:
             """
         )
         root = Path(__file__).parents[2]
-        killed = subprocess.run(  # noqa: ASYNC221, S603 - nothing else runs in this test
+        killed = subprocess.run(  # noqa: ASYNC221 - nothing else runs in this test
             [sys.executable, "-c", program, str(tmp_path)],
             cwd=root,
             env={**os.environ, "PYTHONPATH": f"{root}:{root / 'gen'}"},
@@ -575,7 +586,7 @@ class TestFiles:
         assert await _paths(files, prefix) == [f"k{n}" for n in range(5)]
         assert await _read(files, prefix, "k4") == b"1" * 2_000_000
         assert len(_content_files(tmp_path)) == 5
-        await files.close()
+        await _close(files)
 
 
 @contextmanager
@@ -608,7 +619,7 @@ class TestGuard:
     async def test_elsewhere(self, objects: Objects, tenant: TenantContext, current: str) -> None:
         guarded, prefix = GuardedObjects(objects), tenant.objects
         await _put(objects, prefix, "mine", b"1")
-        calls = [
+        calls: list[Callable[[], Awaitable[object]]] = [
             lambda: _put(guarded, prefix, "new"),
             lambda: guarded.get(prefix, "mine"),
             lambda: guarded.head(prefix, "mine"),
@@ -617,11 +628,9 @@ class TestGuard:
             lambda: guarded.delete(prefix, "mine"),
             lambda: guarded.delete_many(prefix, ["mine"]),
         ]
-        for call in calls:
-            with pytest.raises(GuardViolation):
-                if current == "none":
+        context = nullcontext() if current == "none" else serving(make_context(current))
+        with context:
+            for call in calls:
+                with pytest.raises(GuardViolation):
                     await call()
-                else:
-                    with serving(make_context(current, audience="storage")):
-                        await call()
         assert await _paths(objects, prefix) == ["mine"]

@@ -1,0 +1,68 @@
+"""Wires the storage service; the only place that knows how its objects fit together."""
+
+from __future__ import annotations
+
+import asyncio
+
+from boundary.catalog import methods_of
+from boundary.interceptors import stages
+from boundary.interceptors.chain import Chain
+from boundary.key_files import load_or_create
+from boundary.runtime import ServiceRuntime
+from boundary.server import Server
+from services.storage.files import FileObjects
+from services.storage.guard import GuardedObjects
+from services.storage.http import SignedUrlAuthenticator, SignedUrls
+from services.storage.operations import ObjectOperations
+from services.storage.presign import UrlSigner
+from services.storage.servicer import ObjectServicer
+from services.storage.settings import StorageSettings
+from silo.policy.v1 import policy_pb2
+
+
+async def build(settings: StorageSettings) -> Server:
+    """The storage service's server."""
+    runtime = ServiceRuntime(settings, service="storage")
+    files = FileObjects(settings.bucket_folder, threads=settings.storage_disk_threads)
+    await asyncio.to_thread(files.open)
+    signer = UrlSigner(
+        load_or_create(settings.keys_folder, "storage-urls"),
+        public_url=settings.storage_public_url,
+    )
+    operations = ObjectOperations(
+        GuardedObjects(files),
+        pages=runtime.pages,
+        signer=signer,
+        max_object_bytes=settings.storage_max_object_bytes,
+    )
+    urls = SignedUrls(
+        _url_chain(runtime, signer, region=settings.region),
+        operations=operations,
+        methods={method.descriptor.name: method for method in methods_of("storage")},
+    )
+    return runtime.server(
+        listen=settings.storage_listen,
+        http_listen=settings.storage_http_listen,
+        servicers={"silo.storage.v1.ObjectService": ObjectServicer(operations)},
+        routes=urls.routes(),
+        background=(files.maintain,),
+        close=(files.close,),
+    )
+
+
+def _url_chain(runtime: ServiceRuntime, signer: UrlSigner, *, region: str) -> Chain:
+    """The service's chain, with signed URLs in the place of contexts."""
+    authenticator = SignedUrlAuthenticator(
+        signer, contexts=runtime.contexts, verifier=runtime.verifier, states=runtime.states
+    )
+    return Chain(
+        [
+            stages.Identify(),
+            stages.Measure(runtime.metrics),
+            stages.Audit(runtime.audit),
+            stages.Authenticate({policy_pb2.CREDENTIAL_CONTEXT: authenticator}),
+            stages.Reside(region),
+            stages.Track(runtime.live_calls, runtime.states),
+            stages.Authorise(),
+        ]
+    )
