@@ -44,7 +44,7 @@ class Partition:
             ValueError: a part is empty or holds the separator.
         """
         if any(not part or "#" in part for part in parts):
-            raise ValueError("the parts of an index key are not empty and hold no '#'")
+            raise ValueError("the parts of an index key are not empty and hold no separator")
         return "#".join((self.key, *parts))
 
     def owns(self, partition_key: str) -> bool:

@@ -1,0 +1,100 @@
+"""A real loopback gRPC server over any servicers, behind a service's chain, for tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from boundary.audit import AuditLog
+from boundary.catalog import methods_of
+from boundary.channel import open_channel
+from boundary.context import CONTEXT_KEY, ContextVerifier
+from boundary.errors import error_info
+from boundary.interceptors import stages
+from boundary.interceptors.chain import Chain
+from boundary.interceptors.shapes import handlers_of
+from boundary.metrics import CallMetrics
+from boundary.resolver_client import rich_status
+from boundary.tenants import LiveCalls, TenantStates
+from services.resolver.local_keys import LocalKeys
+from silo.policy.v1 import policy_pb2
+from tests.contexts import mint_token, signing_keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """A server that runs, a channel to it, and what stands around it."""
+
+    channel: grpc.aio.Channel
+    states: TenantStates
+    audit_path: Path
+    service: str
+
+    def records(self) -> list[dict[str, object]]:
+        """The audit records so far."""
+        return [json.loads(line) for line in self.audit_path.read_text().splitlines()]
+
+    def metadata(self, tenant_id: str, **claims: object) -> tuple[tuple[str, str], ...]:
+        """Metadata with a context for the service."""
+        claims = {"audience": self.service, **claims}
+        return ((CONTEXT_KEY, mint_token(tenant_id, **claims)),)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def serving(
+    service: str, servicers: Mapping[str, object], folder: Path, *, region: str = "local"
+) -> AsyncIterator[Serving]:
+    """Serves servicers as a service of the suite would, with contexts of the tests' own key."""
+    live_calls = LiveCalls()
+    states = TenantStates(live_calls)
+    audit = AuditLog(folder, service=service)
+    verifier = ContextVerifier(audience=service, keys=LocalKeys(signing_keys()))
+    authenticator = stages.ContextAuthenticator(verifier, states)
+    chain = Chain(
+        [
+            stages.Identify(),
+            stages.Measure(CallMetrics()),
+            stages.Audit(audit),
+            stages.Authenticate({policy_pb2.CREDENTIAL_CONTEXT: authenticator}),
+            stages.Reside(region),
+            stages.Track(live_calls, states),
+            stages.Authorise(),
+        ]
+    )
+    methods = [
+        method
+        for method in methods_of(service)
+        if method.descriptor.containing_service.full_name in servicers
+    ]
+    server = grpc.aio.server(options=(("grpc.max_receive_message_length", 16 * 1024 * 1024),))
+    server.add_generic_rpc_handlers(tuple(handlers_of(methods, servicers, chain)))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    channel = open_channel(f"127.0.0.1:{port}")
+    try:
+        yield Serving(
+            channel=channel,
+            states=states,
+            audit_path=folder / f"{service}.jsonl",
+            service=service,
+        )
+    finally:
+        await channel.close()
+        await server.stop(0)
+        audit.close()
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> str:
+    """The ErrorInfo reason of an error; there must be exactly one ErrorInfo."""
+    status = rich_status(error)
+    infos = [detail for detail in status.details if detail.type_url.endswith("ErrorInfo")]
+    assert len(infos) == 1, f"{error.code()} {error.details()} has {len(infos)} ErrorInfos"
+    info = error_info(status)
+    assert info is not None
+    assert info.domain == "silo"
+    return info.reason
