@@ -1,0 +1,1 @@
+"""The whole suite in one command, on embedded engines, for development."""

@@ -1,0 +1,17 @@
+"""Whether a process of the suite is ready, asked over HTTP as an orchestrator would."""
+
+from __future__ import annotations
+
+import http.client
+
+
+def is_ready(address: str, *, timeout: float = 1.0) -> bool:
+    """Whether `/readyz` at `host:port` answers 200."""
+    connection = http.client.HTTPConnection(address, timeout=timeout)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
