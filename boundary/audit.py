@@ -54,14 +54,13 @@ class AuditLog:
             reason: the ErrorInfo reason, or empty.
             allowed: whether the boundary let the call through to its handler.
         """
-        context, caller = call.context, call.caller
-        tenant = context.tenant_id if context else (caller.tenant_id if caller else "")
+        context = call.context
         line = orjson.dumps(
             {
                 "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
                 "request_id": call.request_id,
                 "service": self._service,
-                "tenant": tenant,
+                "tenant": call.tenant_id or "",
                 "principal": call.principal,
                 "actor": context.actor if context else "",
                 "method": call.method.name,

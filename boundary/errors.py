@@ -128,6 +128,12 @@ class Unavailable(SiloError):
         super().__init__(reason, message, retry_after=retry_after)
 
 
+class Unimplemented(SiloError):
+    """There is no such method here."""
+
+    code = "UNIMPLEMENTED"
+
+
 class DeadlineExceeded(SiloError):
     """The caller's deadline passed first."""
 

@@ -88,13 +88,24 @@ class TenantStates:
             PermissionDenied: the tenant may not work.
             Unauthenticated: the context is of an older generation; resolve again.
         """
-        state = self._states.get(context.tenant_id)
-        if state is None:
-            return
-        if not state.active:
-            raise tenant_unavailable()
-        if context.generation < state.generation:
+        self.require_active(context.tenant_id)
+        if context.generation < self.newest_generation(context.tenant_id):
             raise Unauthenticated(STALE, "the tenant context is not the newest; resolve again")
+
+    def require_active(self, tenant_id: TenantId) -> None:
+        """Returns where nothing was heard that keeps the tenant from working.
+
+        Raises:
+            PermissionDenied: the tenant may not work.
+        """
+        state = self._states.get(tenant_id)
+        if state is not None and not state.active:
+            raise tenant_unavailable()
+
+    def newest_generation(self, tenant_id: TenantId) -> int:
+        """The newest generation that was heard of; 0 where nothing was."""
+        state = self._states.get(tenant_id)
+        return state.generation if state is not None else 0
 
     def active_tenants(self) -> Iterator[TenantId]:
         """The tenants that may work, as known now."""

@@ -10,7 +10,7 @@ from typing import Any
 from boundary.catalog import Method
 from boundary.context import TenantContext
 from boundary.errors import Internal, SiloError
-from boundary.ids import PrincipalId
+from boundary.ids import PrincipalId, TenantId
 from boundary.tokens import Caller
 
 NOBODY = PrincipalId("")
@@ -59,6 +59,15 @@ class Call:
     admitted: bool = False
     recorded_downstream: bool = False
     peer_service: str = ""
+
+    @property
+    def tenant_id(self) -> TenantId | None:
+        """The tenant that the caller has proved to act for, by context or by JWT; None without one."""
+        if self.context is not None:
+            return self.context.tenant_id
+        if self.caller is not None and self.caller.tenant_id:
+            return TenantId(self.caller.tenant_id)
+        return None
 
     @property
     def tenant(self) -> TenantContext:

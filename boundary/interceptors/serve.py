@@ -15,6 +15,7 @@ from boundary.errors import (
     Cancelled,
     DeadlineExceeded,
     Internal,
+    ResourceExhausted,
     SiloError,
     Unavailable,
     status_of,
@@ -33,6 +34,9 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 the limit gets an answer with a reason and an audit record, and not only a transport error."""
 
 HARD_MAX_MESSAGE_BYTES = 4 * MAX_MESSAGE_BYTES
+
+METADATA_BYTES = 32 * 1024
+"""Metadata up to this size always passes; gRPC's own 8 KiB would turn away the largest tokens at random."""
 
 
 class Relayed(SiloError):
@@ -65,6 +69,7 @@ async def serve(
         metadata=tuple(rpc.invocation_metadata() or ()),
         deadline=None if remaining is None else time.monotonic() + remaining,
         peer=rpc.peer(),
+        task=asyncio.current_task(),
     )
     try:
         await chain.enter(call)
@@ -82,6 +87,40 @@ async def serve(
         return result
     await _abort(rpc, call, error)
     raise AssertionError("abort always raises")
+
+
+async def read_message(rpc: Rpc, call: Call) -> bytes | None:
+    """The caller's next message as bytes, or None once the caller has ended its stream.
+
+    grpc.aio's read answers EOF where the caller half-closed and also where the call was cut off, in which case
+    it cancels the call's task a moment later. What was cut off must never pass for complete. A second read goes
+    through gRPC's core behind the event that tells of the cut, so that by its return the task is being cancelled
+    if it ever will be.
+
+    Raises:
+        ResourceExhausted: the message is over the limit.
+        Cancelled: the call was cut off; raised where another task than the call's own reads.
+    """
+    raw = await rpc.read()
+    if isinstance(raw, bytes):
+        require_message_size(raw)
+        return raw
+    await rpc.read()
+    if call.task is not None and call.task.cancelling():
+        raise Cancelled("CALLER_GONE", "the caller cancelled the call")
+    return None
+
+
+def require_message_size(raw: bytes) -> None:
+    """Returns where a message is within the limit.
+
+    Raises:
+        ResourceExhausted: it is not.
+    """
+    if len(raw) > MAX_MESSAGE_BYTES:
+        raise ResourceExhausted(
+            "MESSAGE_TOO_LARGE", f"a message may have {MAX_MESSAGE_BYTES} bytes", field="message"
+        )
 
 
 def _close(chain: Chain, call: Call, error: SiloError | None) -> None:

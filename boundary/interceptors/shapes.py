@@ -15,10 +15,10 @@ from google.protobuf.message import DecodeError, Message
 
 from boundary.catalog import Method
 from boundary.context import serving
-from boundary.errors import InvalidArgument, ResourceExhausted
+from boundary.errors import InvalidArgument
 from boundary.interceptors.call import Call
 from boundary.interceptors.chain import Chain
-from boundary.interceptors.serve import MAX_MESSAGE_BYTES, Rpc, serve
+from boundary.interceptors.serve import Rpc, read_message, require_message_size, serve
 
 Handler = Callable[[Any, Call], Any]
 
@@ -120,10 +120,7 @@ async def _write_all(responses: AsyncIterator[Message], rpc: Rpc) -> None:
 async def _requests(method: Method, rpc: Rpc, call: Call) -> AsyncIterator[Message]:
     """The client's messages as they come; the resource is that of the first."""
     first = True
-    while True:
-        raw = await rpc.read()
-        if raw is grpc.aio.EOF:
-            return
+    while (raw := await read_message(rpc, call)) is not None:
         yield _parse(method, raw, call if first else None)
         first = False
 
@@ -135,10 +132,7 @@ def _parse(method: Method, raw: bytes, call: Call | None) -> Message:
         ResourceExhausted: the message is over the limit.
         InvalidArgument: the bytes are not a message of the method.
     """
-    if len(raw) > MAX_MESSAGE_BYTES:
-        raise ResourceExhausted(
-            "MESSAGE_TOO_LARGE", f"a message may have {MAX_MESSAGE_BYTES} bytes", field="message"
-        )
+    require_message_size(raw)
     try:
         request = method.request_type.FromString(raw)
     except DecodeError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping
 from typing import Protocol
@@ -181,20 +180,24 @@ class Track(Stage):
         self._states = states
 
     async def enter(self, call: Call) -> None:
-        """Notes the call, then looks again: a change may have come between check and note."""
+        """Notes the call, then looks again: a change may have come between check and note.
+
+        At the gateway a call has the caller's JWT and no context yet; its tenant is tracked all the same.
+        """
+        tenant_id = call.tenant_id
+        if tenant_id is None:
+            return
+        self._live_calls.add(tenant_id, call)
         if call.context is not None:
-            call.task = asyncio.current_task()
-            self._live_calls.add(call.context.tenant_id, call)
-            try:
-                self._states.check(call.context)
-            except BaseException:
-                self.leave(call)
-                raise
+            self._states.check(call.context)
+        else:
+            self._states.require_active(tenant_id)
 
     def leave(self, call: Call) -> None:
-        """Forgets the call."""
-        if call.context is not None:
-            self._live_calls.remove(call.context.tenant_id, call)
+        """Forgets the call. The chain leaves the stage that refused, too, so that nothing stays behind."""
+        tenant_id = call.tenant_id
+        if tenant_id is not None:
+            self._live_calls.remove(tenant_id, call)
 
 
 class Authorise(Stage):
