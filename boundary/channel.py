@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import grpc
 
-from boundary.interceptors.serve import HARD_MAX_MESSAGE_BYTES
+from boundary.interceptors.serve import HARD_MAX_MESSAGE_BYTES, METADATA_BYTES
 
 OPTIONS = (
     ("grpc.max_receive_message_length", HARD_MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", HARD_MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", 2 * METADATA_BYTES),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),

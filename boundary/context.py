@@ -151,7 +151,7 @@ class ContextVerifier:
     async def _claims(self, token: str) -> dict[str, Any]:
         try:
             key_id = jwt.get_unverified_header(token).get("kid")
-        except (jwt.PyJWTError, ValueError, TypeError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             raise _refused("CONTEXT_INVALID") from error
         key = await self._keys.find(key_id) if isinstance(key_id, str) else None
         if key is None:

@@ -29,6 +29,7 @@ MAX_STALE = 3600.0
 _RETRY = 5.0
 _FETCH_SECONDS = 5.0
 _MAX_BYTES = 256 * 1024
+_CHUNK_BYTES = 16 * 1024
 
 
 class IssuerKeys(Protocol):
@@ -86,7 +87,11 @@ class JwksKeys:
             session.get(self._source, allow_redirects=False) as response,
         ):
             response.raise_for_status()
-            body = await response.content.read(_MAX_BYTES)
+            body = bytearray()
+            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+                body += chunk
+                if len(body) > _MAX_BYTES:
+                    raise ValueError("the key set is too large")
             return body.decode()
 
 

@@ -14,13 +14,15 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from boundary.http import HttpServer
-from boundary.interceptors.serve import HARD_MAX_MESSAGE_BYTES
+from boundary.interceptors.serve import HARD_MAX_MESSAGE_BYTES, METADATA_BYTES
 
 _log = logging.getLogger(__name__)
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", HARD_MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", HARD_MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", 2 * METADATA_BYTES),
     ("grpc.so_reuseport", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),

@@ -137,7 +137,7 @@ class TokenVerifier:
             )
         except jwt.ExpiredSignatureError as error:
             raise _refused("TOKEN_EXPIRED", "the token is expired") from error
-        except (jwt.PyJWTError, ValueError, TypeError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError) as error:
             raise _refused("TOKEN_SIGNATURE", "the token does not verify") from error
         _check_times(claims)
         _check_audience(claims, issuer)
@@ -147,7 +147,7 @@ class TokenVerifier:
         """Header and issuer of a token that nothing is known of yet; they only choose what verifies it."""
         try:
             unverified = jwt.decode_complete(token, options={"verify_signature": False})
-        except (jwt.PyJWTError, ValueError, TypeError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             raise _refused("TOKEN_MALFORMED", "the token is not a JWT") from error
         issuer = self._issuers.get(str(unverified["payload"].get("iss", "")))
         if issuer is None:
