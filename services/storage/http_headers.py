@@ -20,8 +20,9 @@ SAFETY = {
 
 
 def parse_range(raw: str) -> Span | None:
-    """The one range of a Range field, or None where the field is to be ignored.(RFC 9110, section 14.2): it is
-    malformed, or has several ranges.
+    """The one range of a Range field, or None where the field is to be ignored.
+
+    That is where it is malformed or has several ranges (RFC 9110, section 14.2).
     """
     match = _RANGE.fullmatch(raw.strip())
     if match is None:
