@@ -195,7 +195,7 @@ class Batches:
             return await self._apply(tenant, asked)
         except SiloError as error:
             return error
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged, and told as INTERNAL
             # The other writes are made or not made whatever becomes of this one.
             _log.exception("a write of a batch failed")
             return Internal()

@@ -1,0 +1,84 @@
+"""Wires the data service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from boundary.channel import open_channel
+from boundary.pages import PageSealer
+from boundary.runtime import ServiceRuntime
+from boundary.server import Server
+from services.data import servicer, tenant_servicer
+from services.data.analytics import Analytics
+from services.data.config import Configs
+from services.data.content import StorageContent
+from services.data.entities import Batches
+from services.data.intents import Intents
+from services.data.operations import Entities
+from services.data.ports import Table, TemplateContent
+from services.data.recovery import Recovery
+from services.data.settings import DataSettings
+from services.data.templates import Templates
+from services.table.guard import GuardedTable
+from services.table.sqlite import open_table
+
+PACKAGE = "silo.data.v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wired:
+    """The servicers, by proto service, and what recovery needs."""
+
+    servicers: Mapping[str, object]
+    intents: Intents
+
+
+def wire(*, table: Table, content: TemplateContent, pages: PageSealer) -> Wired:
+    """The operations over a guarded table, and their servicers."""
+    entities = Entities(table=table, pages=pages)
+    intents = Intents(table=table, content=content)
+    templates = Templates(table=table, content=content, intents=intents)
+    batches = Batches(table=table, entities=entities)
+    return Wired(
+        intents=intents,
+        servicers={
+            f"{PACKAGE}.UserService": servicer.UserServicer(entities),
+            f"{PACKAGE}.CampaignService": servicer.CampaignServicer(entities),
+            f"{PACKAGE}.RecipientListService": servicer.RecipientListServicer(entities),
+            f"{PACKAGE}.TemplateService": tenant_servicer.TemplateServicer(templates, entities),
+            f"{PACKAGE}.TenantConfigService": tenant_servicer.TenantConfigServicer(
+                Configs(table=table)
+            ),
+            f"{PACKAGE}.EntityService": tenant_servicer.EntityServicer(batches),
+            f"{PACKAGE}.AnalyticsService": tenant_servicer.AnalyticsServicer(
+                Analytics(table=table)
+            ),
+        },
+    )
+
+
+async def build(settings: DataSettings) -> Server:
+    """The data service's server over the embedded table, not yet started."""
+    runtime = ServiceRuntime(settings, service="data")
+    engine = await asyncio.to_thread(
+        open_table, settings.table_path, readers=settings.data_table_readers
+    )
+    table = GuardedTable(engine)
+    content = StorageContent(open_channel(settings.storage_address), runtime.contexts)
+    wired = wire(table=table, content=content, pages=runtime.pages)
+    recovery = Recovery(
+        table=table,
+        intents=wired.intents,
+        contexts=runtime.contexts,
+        verifier=runtime.verifier,
+        tenants=runtime.states.active_tenants,
+    )
+    return runtime.server(
+        listen=settings.data_listen,
+        http_listen=settings.data_http_listen,
+        servicers=wired.servicers,
+        background=(recovery.run,),
+        close=(engine.close,),
+    )

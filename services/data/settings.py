@@ -1,0 +1,30 @@
+"""The settings of the data service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from boundary.settings import ProcessSettings
+
+
+class DataSettings(ProcessSettings):
+    """What the data service reads from its environment.
+
+    Attributes:
+        data_listen: where it serves gRPC; `SILO_DATA_LISTEN`.
+        data_http_listen: where it serves health and metrics; `SILO_DATA_HTTP_LISTEN`.
+        storage_address: where the storage service is; `SILO_STORAGE_ADDRESS`.
+        data_table_readers: how many threads read the embedded table; `SILO_DATA_TABLE_READERS`.
+    """
+
+    data_listen: str = "127.0.0.1:50052"
+    data_http_listen: str = "127.0.0.1:9092"
+    storage_address: str = "127.0.0.1:50053"
+    data_table_readers: int = Field(default=4, ge=1, le=64)
+
+    @property
+    def table_path(self) -> Path:
+        """The embedded table's file, which the resolver opens too."""
+        return self.home / "table" / "table.db"
