@@ -1,0 +1,1 @@
+"""Load drivers and peers. `python -m benchmarks` (or `make bench`) drives the running system."""

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from devstack.onboarding import onboard
+from devstack.stack import Stack
+from tests.isolation.world import World
+
+
+@pytest.fixture(scope="session")
+def gateway(stack: Stack) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(stack.gateway) as channel:
+        yield channel
+
+
+@pytest.fixture(scope="session")
+def worlds(stack: Stack, gateway: grpc.Channel) -> tuple[World, World]:
+    """Two tenants of which one's id begins like the other's: neighbours by prefix."""
+    tenants = ("acme", "acme-corp")
+    onboard(stack.gateway, token=stack.operator_token(), tenants=tenants)
+    made = tuple(World(stack, gateway, tenant_id) for tenant_id in tenants)
+    for world in made:
+        world.populate()
+    return made[0], made[1]
