@@ -116,9 +116,7 @@ async def everything(
 
 def behind(page: Page) -> Position:
     last = page.documents[-1]
-    return Position(
-        snapshot=page.snapshot, timestamp_ms=last.timestamp_ms, event_id=last.event_id
-    )
+    return Position(snapshot=page.snapshot, timestamp_ms=last.timestamp_ms, event_id=last.event_id)
 
 
 def ids(documents: Sequence[Document]) -> list[str]:
@@ -131,13 +129,18 @@ async def matching(indexes: Indexes, index: SearchIndex, **filter_: Any) -> set[
 
 class TestBulk:
     async def test_an_event_comes_back_as_it_was_sent(self, indexes, index):
-        sent = event("1", recipient="Änna@Example.com", subject="Grüße\n", metadata='{"a":[1.5,null]}')
+        sent = event(
+            "1", recipient="Änna@Example.com", subject="Grüße\n", metadata='{"a":[1.5,null]}'
+        )
         assert await indexes.bulk(index, [sent]) == [True]
         assert await everything(indexes, index) == [sent]
 
     async def test_the_same_id_is_one_event_and_the_first_stays(self, indexes, index):
         first = event("1", subject="first")
-        assert list(await indexes.bulk(index, [first, event("1", subject="second")])) == [True, False]
+        assert list(await indexes.bulk(index, [first, event("1", subject="second")])) == [
+            True,
+            False,
+        ]
         assert list(await indexes.bulk(index, [event("2"), event("1", subject="third")])) == [
             True,
             False,
@@ -161,7 +164,9 @@ class TestMissingAndDropped:
         page = await indexes.search(index, filter=Filter(), limit=10)
         assert (list(page.documents), page.more) == ([], False)
         assert await indexes.count(index, filter=Filter()) == 0
-        assert list(await indexes.aggregate(index, filter=Filter(), aggregations=EVERY, max_buckets=9)) == [
+        assert list(
+            await indexes.aggregate(index, filter=Filter(), aggregations=EVERY, max_buckets=9)
+        ) == [
             TermsResult(terms=(), other_count=0),
             HistogramResult(buckets=()),
             UniqueRecipientsResult(count=0),
@@ -213,7 +218,9 @@ class TestFilters:
             [
                 event("open", event_type=EventType.OPEN, recipient="Anna@Example.com"),
                 event("click", event_type=EventType.CLICK, timestamp_ms=ms(2024, 3, 1, 13)),
-                event("bounce", event_type=EventType.BOUNCE, campaign_id="", recipient="bob@b.example"),
+                event(
+                    "bounce", event_type=EventType.BOUNCE, campaign_id="", recipient="bob@b.example"
+                ),
                 event("late", campaign_id="autumn", timestamp_ms=ms(2024, 3, 2)),
             ],
         )
@@ -261,9 +268,15 @@ class TestText:
             index,
             [
                 event("1", subject="Spring sale, 50% off!", strings=("https://shop.example/p/77",)),
-                event("2", recipient="bob@b.example", subject="Frühling NEAR you", message_id="x-9"),
-                event("3", recipient="c@c.example", subject="日本語 テスト", strings=("left", "right")),
-                event("4", recipient="d@d.example", subject='"OR" * - NOT a:b (c)', strings=("ре́ка",)),
+                event(
+                    "2", recipient="bob@b.example", subject="Frühling NEAR you", message_id="x-9"
+                ),
+                event(
+                    "3", recipient="c@c.example", subject="日本語 テスト", strings=("left", "right")
+                ),
+                event(
+                    "4", recipient="d@d.example", subject='"OR" * - NOT a:b (c)', strings=("ре́ка",)
+                ),
             ],
         )
 
@@ -385,7 +398,9 @@ def random_events(seed: int, *, start: int, end: int, count: int = 400) -> list[
             event_type=chance.choice(list(EventType)[: chance.choice((4, 6, 10))]),
             campaign_id=chance.choice(("spring", "autumn", "c3", "c4", "")),
             timestamp_ms=chance.randrange(start, end),
-            recipient=chance.choice(("anna@example.com", "ANNA@example.com", "bob@b.example", "c@c"))
+            recipient=chance.choice(
+                ("anna@example.com", "ANNA@example.com", "bob@b.example", "c@c")
+            )
             + chance.choice(("", "", "x", "y")),
             message_id=chance.choice(("", "m-1", "m-2", "m-3")),
         )
@@ -522,7 +537,10 @@ class TestAggregates:
         ("start", "end"),
         [
             (ms(2024, 3, 8), ms(2024, 4, 10)),  # spring in the north, autumn in the south
-            (ms(2010, 10, 30), ms(2010, 11, 9)),  # St John's went back at 00:01, into the day before
+            (
+                ms(2010, 10, 30),
+                ms(2010, 11, 9),
+            ),  # St John's went back at 00:01, into the day before
         ],
     )
     async def test_histograms_are_those_counted_by_hand(
@@ -536,9 +554,7 @@ class TestAggregates:
     async def test_days_of_a_change_have_23_and_25_hours(self, indexes, index):
         hours = range(ms(2024, 3, 30), ms(2024, 4, 2), 3_600_000)
         autumn = range(ms(2024, 10, 26), ms(2024, 10, 29), 3_600_000)
-        await indexes.bulk(
-            index, [event(str(at), timestamp_ms=at) for at in (*hours, *autumn)]
-        )
+        await indexes.bulk(index, [event(str(at), timestamp_ms=at) for at in (*hours, *autumn)])
         counts = {
             bucket.start_ms: bucket.count
             for bucket in await histogram(indexes, index, DAY, "Europe/Berlin")
@@ -560,7 +576,10 @@ class TestAggregates:
         first = ms(2024, 4, 7, 1, zone=zone)
         await indexes.bulk(
             index,
-            [event(str(minute), timestamp_ms=first + minute * 60_000) for minute in range(0, 120, 10)],
+            [
+                event(str(minute), timestamp_ms=first + minute * 60_000)
+                for minute in range(0, 120, 10)
+            ],
         )
         buckets = await histogram(indexes, index, HOUR, zone)
         assert [(b.start_ms - first) // 60_000 for b in buckets] == [0, 60, 90]
@@ -669,7 +688,9 @@ class TestGuard:
         with serving(mine):
             await guarded.create(mine.index)
             await guarded.bulk(mine.index, [event("1")])
-            assert ids((await guarded.search(mine.index, filter=Filter(), limit=1)).documents) == ["1"]
+            assert ids((await guarded.search(mine.index, filter=Filter(), limit=1)).documents) == [
+                "1"
+            ]
             assert await guarded.count(mine.index, filter=Filter()) == 1
             await guarded.aggregate(mine.index, filter=Filter(), aggregations=EVERY, max_buckets=9)
             await guarded.drop(mine.index)
