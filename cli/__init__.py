@@ -1,0 +1,1 @@
+"""`silo`: the suite from a terminal, over the public stubs."""
