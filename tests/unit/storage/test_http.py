@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import shutil
 from collections.abc import AsyncIterator
@@ -294,18 +295,15 @@ async def test_constraints_of_an_upload(site: Site, bucket_folder: Path) -> None
 
 
 async def test_the_tenants_limit_holds_without_one_of_the_url(site: Site) -> None:
-    async with site.session.put(site.upload_url("x"), data=b"1" * (6 * MIB + 1)) as response:
+    async with site.session.put(
+        site.upload_url("x"), data=io.BytesIO(b"1" * (6 * MIB + 1))
+    ) as response:
         await _refusal(response, 413, "OBJECT_TOO_LARGE")
 
 
 async def test_a_put_that_is_cut_off_leaves_nothing(site: Site, bucket_folder: Path) -> None:
-    parts = urlsplit(site.upload_url("x"))
-    _, writer = await asyncio.open_connection("127.0.0.1", site.port)
-    writer.write(
-        f"PUT {parts.path}?{parts.query} HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n".encode()
-        + b"1" * 3 * MIB
-    )
-    await writer.drain()
+    url = site.upload_url("x")
+    _, writer = await _request(site, "PUT", url, length=4 * MIB, body=b"1" * 3 * MIB)
     await _until_files(bucket_folder, 1)
     writer.transport.abort()
     await _until_files(bucket_folder, 0)
@@ -316,20 +314,21 @@ async def test_a_put_that_is_cut_off_leaves_nothing(site: Site, bucket_folder: P
 
 async def test_a_suspension_ends_transfers_under_way(site: Site, bucket_folder: Path) -> None:
     await site.store("big", b"1" * 6 * MIB)
-    reader, writer = await asyncio.open_connection("127.0.0.1", site.port, limit=1024)
-    parts = urlsplit(site.download_url("big"))
-    writer.write(f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    assert b"200 OK" in await reader.readline()
-    upload = asyncio.create_task(_stalled_put(site))
+    download, download_writer = await _request(site, "GET", site.download_url("big"))
+    assert b"200 OK" in await download.readline()
+    upload, upload_writer = await _request(
+        site, "PUT", site.upload_url("cut"), length=4 * MIB, body=b"1" * 3 * MIB
+    )
     await _until_files(bucket_folder, 2)
     site.suspend()
-    assert await upload == 403
-    with pytest.raises(ConnectionError):
-        while await reader.read(MIB):
-            pass
+    async with asyncio.timeout(1):
+        assert b"403" in await upload.readline()
+        received = await _until_broken(download)
+    assert received < 6 * MIB
     await _until_files(bucket_folder, 1)
     assert {record["reason"] for record in site.records()} == {"TENANT_UNAVAILABLE"}
-    writer.close()
+    for writer in (upload_writer, download_writer):
+        writer.close()
 
 
 async def test_odd_paths_are_no_way_around(site: Site) -> None:
@@ -380,13 +379,27 @@ async def _curl(*arguments: str | Path, status: int = 0) -> bytes:
     return output
 
 
-async def _stalled_put(site: Site) -> int:
-    async def stalled() -> AsyncIterator[bytes]:
-        yield b"1" * 2 * MIB
-        await asyncio.Event().wait()
+async def _request(
+    site: Site, method: str, url: str, *, length: int = 0, body: bytes = b""
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Sends a request, and as much of its body as given, over a connection of its own."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port, limit=1024)
+    parts = urlsplit(url)
+    head = (
+        f"{method} {parts.path}?{parts.query} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n"
+    )
+    writer.write(head.encode() + b"\r\n" + body)
+    await writer.drain()
+    return reader, writer
 
-    async with site.session.put(site.upload_url("cut"), data=stalled()) as response:
-        return response.status
+
+async def _until_broken(reader: asyncio.StreamReader) -> int:
+    """Reads until the connection breaks; how much came."""
+    received = 0
+    with pytest.raises(ConnectionError):  # noqa: PT012 - the read that fails is one of many
+        while chunk := await reader.read(MIB):
+            received += len(chunk)
+    return received
 
 
 async def _slowly(*chunks: bytes) -> AsyncIterator[bytes]:
