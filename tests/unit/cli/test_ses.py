@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -309,7 +310,5 @@ class TestProblems:
     )
     def test_no_record_breaks_it(self, value):
         line = record("Open") | (value if isinstance(value, dict) else {"mail": value})
-        try:
-            parse_line(json.dumps(line).encode())
-        except UnusableRecord as error:
-            assert str(error)
+        with suppress(UnusableRecord):
+            assert parse_line(json.dumps(line).encode())

@@ -202,7 +202,7 @@ class TestIndexFiles:
 
 class TestCrash:
     @pytest.mark.parametrize("run", range(3))
-    async def test_acknowledged_batches_survive_kill_9(self, tmp_path, run):
+    def test_acknowledged_batches_survive_kill_9(self, tmp_path, run):
         root = Path(__file__).parents[3]
         child = subprocess.Popen(
             [sys.executable, "-c", INGEST, str(tmp_path)],
@@ -222,7 +222,10 @@ class TestCrash:
             child.kill()
             child.wait()
             child.stdout.close()
-        indexes = SqliteIndexes(tmp_path)
+        asyncio.run(self.look(tmp_path, acknowledged))
+
+    async def look(self, folder: Path, acknowledged: int) -> None:
+        indexes = SqliteIndexes(folder)
         count = await indexes.count(index_of("A"), filter=Filter())
         # Whole batches, all that were acknowledged, and at most the one that was under way.
         assert count in {(acknowledged + 1) * 100, (acknowledged + 2) * 100}
