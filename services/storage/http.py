@@ -163,6 +163,7 @@ class SignedUrls:
             metadata=(),
             deadline=None,
             peer=request.remote or "",
+            task=asyncio.current_task(),
             request=request,
         )
         error: SiloError | None = None
