@@ -145,8 +145,4 @@ def content_error(error: grpc.aio.AioRpcError) -> SiloError:
         return Unavailable("CONTEXT_REFUSED", "the tenant context was renewed; try again")
     if code == grpc.StatusCode.PERMISSION_DENIED:
         return tenant_unavailable()
-    if code == grpc.StatusCode.INVALID_ARGUMENT and reason == "OBJECT_TOO_LARGE":
-        return InvalidArgument(
-            "content", "is larger than the tenant's objects may be", reason=reason
-        )
     return Internal()
