@@ -276,7 +276,10 @@ class TestText:
                     "3", recipient="c@c.example", subject="日本語 テスト", strings=("left", "right")
                 ),
                 event(
-                    "4", recipient="d@d.example", subject='"OR" * - NOT a:b (c)', strings=("мо́ре",)  # noqa: RUF001 - Cyrillic on purpose
+                    "4",
+                    recipient="d@d.example",
+                    subject='"OR" * - NOT a:b (c)',
+                    strings=("мо́ре",),  # noqa: RUF001 - Cyrillic on purpose
                 ),
             ],
         )
