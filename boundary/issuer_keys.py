@@ -51,7 +51,7 @@ class JwksKeys:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._read_at = float("-inf")
         self._tried_at = float("-inf")
-        self._reading = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
 
     async def find(self, key_id: str) -> jwt.PyJWK | None:
         """The key of that id, or None where the issuer has none.
@@ -67,16 +67,23 @@ class JwksKeys:
         return self._keys.get(key_id)
 
     async def _refresh(self) -> None:
-        async with self._reading:
+        """Waits for the read that is under way, or for a new one where the last is long enough ago.
+
+        The read is a task of its own: a caller that goes away does not take it from the others.
+        """
+        if self._reading is None or self._reading.done():
             if time.monotonic() - self._tried_at < _RETRY:
                 return
             self._tried_at = time.monotonic()
-            try:
-                document = await self._read()
-                self._keys = parse_jwks(document)
-                self._read_at = time.monotonic()
-            except (OSError, ValueError, aiohttp.ClientError, TimeoutError) as error:
-                _log.warning("key set %s cannot be read: %s", self._source, error)
+            self._reading = asyncio.create_task(self._load())
+        await asyncio.shield(self._reading)
+
+    async def _load(self) -> None:
+        try:
+            self._keys = parse_jwks(await self._read())
+            self._read_at = time.monotonic()
+        except (OSError, ValueError, aiohttp.ClientError, TimeoutError) as error:
+            _log.warning("key set %s cannot be read: %s", self._source, error)
 
     async def _read(self) -> str:
         if not self._source.startswith(("http://", "https://")):

@@ -14,6 +14,11 @@ REQUEST_ID_KEY = "x-request-id"
 PEER_KEY = "x-silo-peer"
 """A platform service's own token."""
 
+ADMITTED_KEY = "x-silo-admitted"
+"""In the initial metadata of a call with a stream from the client: the service has let the call through."""
+
+ADMITTED = ((ADMITTED_KEY, "1"),)
+
 STATUS_KEY = "grpc-status-details-bin"
 """The google.rpc.Status of an error (gRPC's richer error model)."""
 

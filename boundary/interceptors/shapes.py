@@ -19,6 +19,7 @@ from boundary.errors import InvalidArgument
 from boundary.interceptors.call import Call
 from boundary.interceptors.chain import Chain
 from boundary.interceptors.serve import Rpc, read_message, require_message_size, serve
+from boundary.metadata import ADMITTED
 
 Handler = Callable[[Any, Call], Any]
 
@@ -85,7 +86,7 @@ def _unary_stream(method: Method, handler: Handler, chain: Chain) -> Any:
 def _stream_unary(method: Method, handler: Handler, chain: Chain) -> Any:
     async def behaviour(_: object, rpc: Rpc) -> bytes:
         async def handle(call: Call) -> bytes:
-            await rpc.send_initial_metadata(())  # tells the gateway that the call was let through
+            await rpc.send_initial_metadata(ADMITTED)
             with _serving(call):
                 response: Message = await handler(_requests(method, rpc, call), call)
             return response.SerializeToString()
@@ -98,7 +99,7 @@ def _stream_unary(method: Method, handler: Handler, chain: Chain) -> Any:
 def _stream_stream(method: Method, handler: Handler, chain: Chain) -> Any:
     async def behaviour(_: object, rpc: Rpc) -> None:
         async def handle(call: Call) -> None:
-            await rpc.send_initial_metadata(())  # tells the gateway that the call was let through
+            await rpc.send_initial_metadata(ADMITTED)
             with _serving(call):
                 await _write_all(handler(_requests(method, rpc, call), call), rpc)
 
