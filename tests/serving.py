@@ -31,6 +31,7 @@ class Serving:
     """A server that runs, a channel to it, and what stands around it."""
 
     channel: grpc.aio.Channel
+    address: str
     states: TenantStates
     audit_path: Path
     service: str
@@ -79,6 +80,7 @@ async def serving(
     try:
         yield Serving(
             channel=channel,
+            address=f"127.0.0.1:{port}",
             states=states,
             audit_path=folder / f"{service}.jsonl",
             service=service,

@@ -1,0 +1,1 @@
+"""The gateway: the edge that callers reach. It authenticates, resolves the tenant, and forwards bytes."""
