@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar, cast
 
 import grpc
@@ -32,16 +32,25 @@ class Client:
         channel: the channel, for calls that need more than this class does.
     """
 
-    def __init__(self, address: str, *, token: str = "", timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        token: str = "",
+        timeout: float = 30.0,
+        metadata: Sequence[tuple[str, str]] = (),
+    ) -> None:
         """Opens nothing yet; gRPC connects at the first call.
 
         Args:
             token: the caller's JWT; none is sent where empty.
             timeout: seconds that a unary call may take.
+            metadata: what is sent besides.
         """
         self._address = address
         self._timeout = timeout
-        self._metadata = ((_AUTHORIZATION, f"Bearer {token}"),) if token else ()
+        bearer = ((_AUTHORIZATION, f"Bearer {token}"),) if token else ()
+        self._metadata = (*bearer, *metadata)
         self.channel = grpc.insecure_channel(address, options=_OPTIONS)
 
     def stub(self, make: Callable[[grpc.Channel], S]) -> S:

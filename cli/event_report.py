@@ -155,7 +155,8 @@ def _print_campaigns(report: Report) -> None:
         rows.append([*counted, reached, *_rates(rates)])
     if report.campaigns.other_count:
         rows.append(["(others)", f"{report.campaigns.other_count:,}", "", *_rates(None)])
-    rows.append(["all", "", f"{report.unique.count:,}", *_rates(report.rates)])
+    events = sum(bucket.count for bucket in report.types.buckets)
+    rows.append(["all", f"{events:,}", f"{report.unique.count:,}", *_rates(report.rates)])
     columns = (
         "campaign",
         ">events",

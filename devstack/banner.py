@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from devstack.addresses import PROCESSES
+from devstack.addresses import PROCESSES, Addresses
 from devstack.issuer import DevIssuer
 from devstack.settings import DEFAULT_GATEWAY, DEFAULT_HOME
 from devstack.stack import TENANTS, Stack
@@ -56,10 +56,14 @@ def _addresses(stack: Stack) -> Table:
 
 def _exports(stack: Stack) -> Iterator[str]:
     issuer = DevIssuer.load(stack.home)
+    usual = Addresses.from_environment({})
     if stack.home != DEFAULT_HOME.absolute():
         yield f"export SILO_HOME={shlex.quote(str(stack.home))}"
     if stack.gateway != DEFAULT_GATEWAY:
         yield f"export SILO_GATEWAY_ADDRESS={stack.gateway}"
+    for name in ("resolver", "data"):  # `silo demo` also knocks at the doors behind the gateway
+        if stack.addresses.dial(name) != usual.dial(name):
+            yield f"export SILO_{name.upper()}_ADDRESS={stack.addresses.dial(name)}"
     for tenant_id in TENANTS:
         token = issuer.sign(subject="alice", permissions=["*"], tenant_id=tenant_id, ttl=TOKEN_TTL)
         yield f"export SILO_TOKEN_{tenant_id}={token}"

@@ -77,23 +77,37 @@ class DevIssuer:
             ttl: seconds until it expires.
             claims: further claims, or others than the usual ones.
         """
-        now = int(time.time())
-        body: dict[str, Any] = {
-            "iss": ISSUER,
-            "aud": AUDIENCE,
-            "sub": subject,
-            "iat": now,
-            "exp": now + int(ttl),
-            "custom:permissions": list(permissions),
-        }
-        if tenant_id:
-            body["custom:tenantId"] = tenant_id
-        body.update(claims)
+        body = claims_of(
+            subject=subject, permissions=permissions, tenant_id=tenant_id, ttl=ttl, **claims
+        )
         return jwt.encode(body, self.private_key, algorithm=ALGORITHM, headers={"kid": KEY_ID})
 
     def sign_operator(self, *, subject: str = "operator", ttl: float = 3600) -> str:
         """A JWT for a platform operator."""
         return self.sign(subject=subject, permissions=OPERATOR_PERMISSIONS, ttl=ttl)
+
+
+def claims_of(
+    *,
+    subject: str,
+    permissions: Iterable[str],
+    tenant_id: str = "",
+    ttl: float = 3600,
+    **claims: Any,
+) -> dict[str, Any]:
+    """The claims of a JWT, before anyone signs it."""
+    now = int(time.time())
+    body: dict[str, Any] = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": subject,
+        "iat": now,
+        "exp": now + int(ttl),
+        "custom:permissions": list(permissions),
+    }
+    if tenant_id:
+        body["custom:tenantId"] = tenant_id
+    return body | claims
 
 
 def private_key_path(home: Path) -> Path:
