@@ -110,6 +110,7 @@ class SignedUrlAuthenticator:
         path, _, query = request.raw_path.partition("?")
         grant = self._signer.verify(request.method, path, query)
         call.principal = PrincipalId(f"signed-url:{grant.signed_by}")
+        call.resource = grant.key  # for the record of a tenant that is not available
         token = await self._contexts.for_tenant(grant.tenant_id, audience="storage")
         context = await self._verifier.verify(token)
         call.context = context
@@ -193,12 +194,12 @@ class SignedUrls:
 
     async def _download(self, call: UrlCall) -> web.StreamResponse:
         span = await self._span(call)
-        if_match = call.request.headers.get("If-Match", "*")
+        if_match = _first_etag(call.request.headers.get("If-Match", ""))
         opened = await self._operations.download(
             call.tenant,
             call.path,
             span=span or WHOLE,
-            if_match="" if if_match == "*" else etags_of(if_match)[0],
+            if_match="" if if_match == "*" else if_match,
         )
         async with opened as content:
             known = etags_of(call.request.headers.get("If-None-Match", ""))
@@ -224,11 +225,10 @@ class SignedUrls:
             raise too_large(limit)
         if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if_match = etags_of(request.headers.get("If-Match", ""))
         upload = Upload(
             content_type=request.headers.get("Content-Type", ""),
             create_only=grant.create_only or request.headers.get("If-None-Match") == "*",
-            if_match=if_match[0] if if_match else "",
+            if_match=_first_etag(request.headers.get("If-Match", "")),
         )
         stored = await self._operations.upload(
             call.tenant, call.path, _body(request), upload, field="object", max_bytes=limit
@@ -256,6 +256,10 @@ def _check_upload(call: UrlCall) -> None:
         raise InvalidArgument("Content-Range", "is not taken; send all of the content")
     if wanted and headers.get("Content-Type", "") != wanted:
         raise InvalidArgument("Content-Type", f"must be {wanted}", reason="CONTENT_TYPE_MISMATCH")
+
+
+def _first_etag(raw: str) -> str:
+    return next(iter(etags_of(raw)), "")
 
 
 async def _body(request: web.Request) -> AsyncIterator[bytes]:

@@ -220,6 +220,9 @@ async def test_conditional_requests(site: Site) -> None:
         etag = response.headers["ETag"]
     async with site.session.get(url, headers={"If-None-Match": etag}) as response:
         assert (response.status, await response.read()) == (304, b"")
+    for present in ("*", "", etag):
+        async with site.session.get(url, headers={"If-Match": present}) as response:
+            assert response.status == 200
     async with site.session.get(url, headers={"If-Match": '"stale"'}) as response:
         await _refusal(response, 412, "ETAG_MISMATCH")
     stale = {"If-Range": '"stale"', "Range": "bytes=0-1"}
@@ -302,11 +305,17 @@ async def test_the_tenants_limit_holds_without_one_of_the_url(site: Site) -> Non
         await _refusal(response, 413, "OBJECT_TOO_LARGE")
 
 
-async def test_a_put_that_is_cut_off_leaves_nothing(site: Site, bucket_folder: Path) -> None:
-    url = site.upload_url("x")
-    _, writer = await _request(site, "PUT", url, length=4 * MIB, body=b"1" * 3 * MIB)
+@pytest.mark.parametrize("framing", ["Content-Length: 4194304", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("ending", ["close", "abort"])
+async def test_a_put_that_is_cut_off_leaves_nothing(
+    site: Site, bucket_folder: Path, framing: str, ending: str
+) -> None:
+    body = b"1" * 3 * MIB
+    if "chunked" in framing:
+        body = b"300000\r\n" + body + b"\r\n"
+    _, writer = await _request(site, "PUT", site.upload_url("x"), framing=framing, body=body)
     await _until_files(bucket_folder, 1)
-    writer.transport.abort()
+    getattr(writer.transport, ending)()
     await _until_files(bucket_folder, 0)
     with current(site.tenant):
         assert await site.files.head(site.tenant.objects, "x") is None
@@ -318,7 +327,7 @@ async def test_a_suspension_ends_transfers_under_way(site: Site, bucket_folder: 
     download, download_writer = await _request(site, "GET", site.download_url("big"))
     assert b"200 OK" in await download.readline()
     upload, upload_writer = await _request(
-        site, "PUT", site.upload_url("cut"), length=4 * MIB, body=b"1" * 3 * MIB
+        site, "PUT", site.upload_url("cut"), framing="Content-Length: 4194304", body=b"1" * 3 * MIB
     )
     await _until_files(bucket_folder, 2)
     site.suspend()
@@ -381,14 +390,12 @@ async def _curl(*arguments: str | Path, status: int = 0) -> bytes:
 
 
 async def _request(
-    site: Site, method: str, url: str, *, length: int = 0, body: bytes = b""
+    site: Site, method: str, url: str, *, framing: str = "Content-Length: 0", body: bytes = b""
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Sends a request, and as much of its body as given, over a connection of its own."""
     reader, writer = await asyncio.open_connection("127.0.0.1", site.port, limit=1024)
     parts = urlsplit(url)
-    head = (
-        f"{method} {parts.path}?{parts.query} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n"
-    )
+    head = f"{method} {parts.path}?{parts.query} HTTP/1.1\r\nHost: x\r\n{framing}\r\n"
     writer.write(head.encode() + b"\r\n" + body)
     await writer.drain()
     return reader, writer
