@@ -26,6 +26,7 @@ from boundary.tenants import LiveCalls, TenantStates
 from devstack.addresses import Addresses
 from devstack.stack import Stack
 from gateway.contexts import ContextCache
+from gateway.resolution import Resolution
 from silo.data.v1 import campaign_pb2, campaign_pb2_grpc
 from silo.resolver.v1 import context_pb2, tenant_pb2, tenant_pb2_grpc
 from silo.storage.v1 import object_pb2, object_pb2_grpc
@@ -276,7 +277,7 @@ def _cached_resolution_micros(stack: Stack) -> float:
             from boundary.tokens import TokenVerifier  # noqa: PLC0415
 
             verifier = TokenVerifier(load_issuers(ProcessSettings(home=stack.home)))
-            cache = ContextCache(channel, states=TenantStates(LiveCalls()))
+            cache = ContextCache(Resolution(channel), states=TenantStates(LiveCalls()))
             authorization = f"Bearer {stack.token('A')}"
             count = 20_000
             samples = []

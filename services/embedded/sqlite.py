@@ -26,7 +26,6 @@ Work = Callable[[sqlite3.Connection], T]
 _GROUP = 256
 _BUSY_SECONDS = 5.0
 _QUEUE = 4096
-_CACHE_KIB = 8192
 
 
 class Database:
@@ -35,12 +34,13 @@ class Database:
     Several processes may have the same file open: SQLite's locks order their writes.
     """
 
-    def __init__(self, path: Path, *, readers: int = 4) -> None:
+    def __init__(self, path: Path, *, readers: int = 4, cache_kib: int = 8192) -> None:
+        """Takes the file, how many threads read it, and the page cache of each connection in KiB."""
         self._path = path
+        self._cache_kib = cache_kib
         self._pending: queue.Queue[tuple[Work[Any], Future[Any]] | None] = queue.Queue(_QUEUE)
-        self._writer = threading.Thread(
-            target=self._write_loop, name=f"sqlite-writer-{path.stem}", daemon=True
-        )
+        self._writer: threading.Thread | None = None
+        self._closing = threading.Lock()
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix=f"sqlite-reader-{path.stem}")
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
@@ -55,8 +55,15 @@ class Database:
         connection = self._connect()
         try:
             connection.executescript(schema)
-        finally:
+        except BaseException:
             connection.close()
+            raise
+        self._writer = threading.Thread(
+            target=self._write_loop,
+            args=(connection,),
+            name=f"sqlite-writer-{self._path.stem}",
+            daemon=True,
+        )
         self._writer.start()
 
     async def read(self, work: Work[T]) -> T:
@@ -77,21 +84,23 @@ class Database:
         Raises:
             Unavailable, ResourceExhausted: the engine could not serve it; nothing was written.
         """
-        if self._closed:
-            raise Unavailable("ENGINE_CLOSED", "the engine is shutting down")
         future: Future[T] = Future()
-        try:
-            self._pending.put_nowait((work, future))
-        except queue.Full as error:
-            raise Unavailable("ENGINE_BUSY", "too many writes are waiting") from error
+        with self._closing:  # nothing may queue up behind the mark that ends the writer
+            if self._closed:
+                raise Unavailable("ENGINE_CLOSED", "the engine is shutting down")
+            try:
+                self._pending.put_nowait((work, future))
+            except queue.Full as error:
+                raise Unavailable("ENGINE_BUSY", "too many writes are waiting") from error
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
         """Finishes the writes that were asked for and closes every connection. Blocks."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._writer.is_alive():
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+        if self._writer is not None:
             self._pending.put(None)
             self._writer.join()
         self._readers.shutdown(wait=True)
@@ -104,7 +113,7 @@ class Database:
         )
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        connection.execute(f"PRAGMA cache_size=-{self._cache_kib}")
         if read_only:
             connection.execute("PRAGMA query_only=ON")
         return connection
@@ -120,8 +129,7 @@ class Database:
         except sqlite3.Error as error:
             raise engine_error(error) from error
 
-    def _write_loop(self) -> None:
-        connection = self._connect()
+    def _write_loop(self, connection: sqlite3.Connection) -> None:
         stopping = False
         while not stopping:
             group = [self._pending.get()]
@@ -130,7 +138,7 @@ class Database:
                     group.append(self._pending.get_nowait())
                 except queue.Empty:
                     break
-            stopping = group[-1] is None
+            stopping = group[-1] is None  # it is the last there will ever be
             work = [entry for entry in group if entry is not None]
             if work:
                 self._write_group(connection, work)
@@ -160,12 +168,13 @@ class Database:
         connection.execute("SAVEPOINT work")
         try:
             result = work(connection)
-        except sqlite3.Error:
-            raise
-        except Exception as error:  # noqa: BLE001 - it is the caller's, and is raised there
+        except Exception as error:
+            if not connection.in_transaction:
+                raise  # the engine has given up the whole group
             connection.execute("ROLLBACK TO work")
             connection.execute("RELEASE work")
-            return _raising(future, error)
+            failure = engine_error(error) if isinstance(error, sqlite3.Error) else error
+            return _raising(future, failure)
         connection.execute("RELEASE work")
         return _returning(future, result)
 

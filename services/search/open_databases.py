@@ -135,7 +135,7 @@ class OpenDatabases:
                 return
 
     async def _open(self, path: Path, entry: _Entry) -> None:
-        database = Database(path, readers=self._readers)
+        database = Database(path, readers=self._readers, cache_kib=2048)
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(self._threads, database.open, self._schema)

@@ -144,7 +144,7 @@ class World:
     def __init__(self, stack: Stack, channel: grpc.Channel, tenant_id: str) -> None:
         self.tenant_id = tenant_id
         self.own = f"only-{tenant_id}"
-        self.canary = f"CANARY{hashlib.sha256(tenant_id.encode()).hexdigest()[:16]}"
+        self.canary = f"CANARY{hashlib.sha256(tenant_id.encode()).hexdigest()[:16].upper()}"
         self.stack = stack
         self.channel = channel
         self.metadata: Metadata = bearer(stack.token(tenant_id))
@@ -152,7 +152,7 @@ class World:
     @property
     def path(self) -> str:
         """The tenant's own object."""
-        return f"secret/{self.own}.txt"
+        return f"secret-{self.own}/file.txt"
 
     def names(self) -> list[str]:
         """The resource names of what the tenant owns."""
@@ -319,11 +319,9 @@ def _guess(
     if name in {"path", "source_path", "destination_path"}:
         return world.path.replace(world.own, own)
     if name == "prefix":
-        return "secret/"
+        return f"secret-{own}/"
     if name == "email":
-        return (
-            f"{world.canary}@example.com" if "List" in method.descriptor.name else "b@example.com"
-        )
+        return f"{world.canary}@example.com" if holder.name == "ListUsersRequest" else "b@x.example"
     if name.endswith("_address"):
         return "c@example.com"
     if name in {"start_date", "end_date", "date"}:
@@ -365,7 +363,7 @@ def fingerprint(home: Path) -> str:
 def _settled(home: Path) -> Iterator[str]:
     for folder in ("table", "objects", "search"):
         for path in sorted((home / folder).rglob("*")):
-            if path.suffix == ".db":
+            if path.suffix in {".db", ".sqlite"}:
                 yield from _rows(path)
             elif path.is_file() and not path.name.endswith(("-wal", "-shm")):
                 yield f"{path}:{path.stat().st_size}"
