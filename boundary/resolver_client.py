@@ -133,6 +133,7 @@ class ResolverContexts:
         )
         self._metadata = ((PEER_KEY, peer_token),)
         self._cache: OrderedDict[tuple[TenantId, str, str], tuple[float, str]] = OrderedDict()
+        self._changes: dict[TenantId, int] = {}
         states.on_change(self._forget)
 
     async def on_behalf_of(self, context: TenantContext, *, audience: str) -> str:
@@ -161,12 +162,17 @@ class ResolverContexts:
         known = self._cache.get(key)
         if known is not None and time.time() < known[0]:
             return known[1]
+        overtaken = self._changes.get(key[0], 0)
         try:
             response = await self._stub.DelegateContext(
                 request, metadata=self._metadata, timeout=_CALL_SECONDS
             )
         except grpc.aio.AioRpcError as error:
             raise delegation_error(error) from error
+        if self._changes.get(key[0], 0) != overtaken:
+            return (
+                response.context
+            )  # the tenant changed meanwhile; this one is good for one attempt
         if len(self._cache) >= _CACHE_SIZE:
             self._cache.popitem(last=False)
         renew_at = response.expire_time.seconds - _RENEW_BEFORE
@@ -174,6 +180,7 @@ class ResolverContexts:
         return response.context
 
     def _forget(self, state: TenantState) -> None:
+        self._changes[state.tenant_id] = state.generation
         for key in [key for key in self._cache if key[0] == state.tenant_id]:
             del self._cache[key]
 

@@ -52,9 +52,9 @@ class ServiceRuntime:
         self.metrics = CallMetrics()
         self.pages = PageSealer(load_or_create(settings.keys_folder, f"{service}-pages"))
 
-    def chain(self) -> Chain:
-        """The chain of a tenant-facing service: it takes contexts and nothing else."""
-        authenticator = stages.ContextAuthenticator(self.verifier, self.states)
+    def chain(self, authenticator: stages.Authenticator | None = None) -> Chain:
+        """The chain of a tenant-facing service: it takes contexts, or what authenticator takes instead."""
+        authenticator = authenticator or stages.ContextAuthenticator(self.verifier, self.states)
         return Chain(
             [
                 stages.Identify(),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from boundary.catalog import methods_of
-from boundary.interceptors import stages
-from boundary.interceptors.chain import Chain
 from boundary.key_files import load_or_create
 from boundary.runtime import ServiceRuntime
 from boundary.server import Server
@@ -17,7 +15,6 @@ from services.storage.operations import ObjectOperations
 from services.storage.presign import UrlSigner
 from services.storage.servicer import ObjectServicer
 from services.storage.settings import StorageSettings
-from silo.policy.v1 import policy_pb2
 
 
 async def build(settings: StorageSettings) -> Server:
@@ -35,8 +32,11 @@ async def build(settings: StorageSettings) -> Server:
         signer=signer,
         max_object_bytes=settings.storage_max_object_bytes,
     )
+    by_url = SignedUrlAuthenticator(
+        signer, contexts=runtime.contexts, verifier=runtime.verifier, states=runtime.states
+    )
     urls = SignedUrls(
-        _url_chain(runtime, signer, region=settings.region),
+        runtime.chain(by_url),
         operations=operations,
         methods={method.descriptor.name: method for method in methods_of("storage")},
     )
@@ -47,22 +47,4 @@ async def build(settings: StorageSettings) -> Server:
         routes=urls.routes(),
         background=(files.maintain,),
         close=(files.close,),
-    )
-
-
-def _url_chain(runtime: ServiceRuntime, signer: UrlSigner, *, region: str) -> Chain:
-    """The service's chain, with signed URLs in the place of contexts."""
-    authenticator = SignedUrlAuthenticator(
-        signer, contexts=runtime.contexts, verifier=runtime.verifier, states=runtime.states
-    )
-    return Chain(
-        [
-            stages.Identify(),
-            stages.Measure(runtime.metrics),
-            stages.Audit(runtime.audit),
-            stages.Authenticate({policy_pb2.CREDENTIAL_CONTEXT: authenticator}),
-            stages.Reside(region),
-            stages.Track(runtime.live_calls, runtime.states),
-            stages.Authorise(),
-        ]
     )
