@@ -19,7 +19,7 @@ from boundary.errors import InvalidArgument
 from boundary.ids import EntityId, parse_request_id
 from services.data.codec import Codec
 from services.data.resources import Kind
-from services.table.ports import Condition, Delete, Item
+from services.table.ports import MAX_ITEM_BYTES, Condition, Delete, Item
 
 M = TypeVar("M", bound=Message)
 Clock = Callable[[], int]
@@ -29,6 +29,9 @@ CREATION = "creation"
 """The attribute that holds which request created an item."""
 
 ALL_FIELDS = "*"
+
+_MAX_MESSAGE_BYTES = 3 * MAX_ITEM_BYTES
+"""No message this large fits an item: map entries, which shrink the most, do so to three eighths."""
 
 
 def now() -> int:
@@ -92,6 +95,7 @@ def created_item(
     Raises:
         InvalidArgument: a field breaks its rule.
     """
+    _require_size(message, path)
     for name, rule in kind.rules.items():
         rule(getattr(message, name), f"{path}.{name}")
     item = {**kind.defaults, **kind.codec.encode(message, path=path), "create_time": at}
@@ -124,6 +128,7 @@ def changed_item(
     Raises:
         InvalidArgument: a field breaks its rule.
     """
+    _require_size(message, path)
     for name in mask:
         rule = kind.rules.get(name)
         if rule is not None:
@@ -172,6 +177,12 @@ def current(etag: str) -> Condition:
 def too_large(path: str) -> InvalidArgument:
     """The error for an item that the table does not hold."""
     return InvalidArgument(path, "is larger than 400 KB as an item", reason="ITEM_TOO_LARGE")
+
+
+def _require_size(message: Message, path: str) -> None:
+    """Spares a walk through a message that no item can hold."""
+    if message.ByteSize() > _MAX_MESSAGE_BYTES:
+        raise too_large(path)
 
 
 def _finished(

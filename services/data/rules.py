@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from boundary.errors import InvalidArgument
+from services.table.ports import MAX_ITEM_BYTES
 
 Rule = Callable[[Any, str], None]
 
@@ -16,6 +17,8 @@ MAX_LABELS = 64
 MAX_LABEL_KEY = 63
 MAX_LABEL_VALUE = 255
 MAX_EMAIL = 254
+MAX_RECIPIENTS = MAX_ITEM_BYTES // 16
+"""No item holds more: the shortest recipient takes 16 bytes by DynamoDB's rule."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -100,6 +103,10 @@ def labels(entries: Mapping[str, str], path: str) -> None:
 
 def recipients(entries: Sequence[Any], path: str) -> None:
     """Recipients: each has an address, and a name of one line."""
+    if len(entries) > MAX_RECIPIENTS:
+        raise InvalidArgument(
+            path, f"must hold at most {MAX_RECIPIENTS} recipients", reason="ITEM_TOO_LARGE"
+        )
     name = line(at_most=200)
     for index, recipient in enumerate(entries):
         required_email(recipient.email, f"{path}[{index}].email")

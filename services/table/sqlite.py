@@ -6,6 +6,7 @@ keys are stored as UTF-8 bytes, so that SQLite orders and ranges them as DynamoD
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from boundary.scope import Partition
 from services.embedded.sqlite import Database
 from services.table import item_json
+from services.table.point_reads import PointReader
 from services.table.ports import (
     INDEXES,
     MAX_ITEM_BYTES,
@@ -38,7 +40,7 @@ from services.table.sizes import item_size
 from services.table.sqlite_query import LIVE, read_page, select
 
 _PURGE_SECONDS = 1.0
-_PURGE_ITEMS = 64
+_PURGE_ITEMS = 32
 
 _KEY_COLUMNS = [name.lower() for attributes in INDEXES.values() for name in attributes]
 _KEY_ATTRIBUTES = [name for attributes in INDEXES.values() for name in attributes]
@@ -85,17 +87,34 @@ _PURGE = (
 class SqliteTable:
     """The table port on a SQLite database. Several processes may share the file."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
-        """Takes an open database with SCHEMA in it, and the clock that expiry goes by."""
+    def __init__(
+        self,
+        database: Database,
+        *,
+        points: PointReader | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Takes the parts.
+
+        Args:
+            database: an open database with SCHEMA in it.
+            points: reads single items on the event loop's thread; reader threads do so where None.
+            clock: what expiry goes by, in seconds since the epoch.
+        """
         self._database = database
+        self._points = points
         self._clock = clock
         self._purged_at = 0.0
 
     async def get(self, partition: Partition, sort_key: str) -> Item | None:
         """As the port says."""
         key = (partition.table, partition.key, sort_key.encode(), self._clock())
-        row = await self._database.read(partial(_first_row, key))
-        return None if row is None else item_json.decode(row)
+        if self._points is not None and self._points.ready:
+            with contextlib.suppress(sqlite3.Error):
+                row = self._points.row(_GET, key)
+                return None if row is None else item_json.decode(row[0])
+        row = await self._database.read(lambda connection: _first_row(connection, key))
+        return None if row is None else item_json.decode(row[0])
 
     async def batch_get(self, partition: Partition, sort_keys: Sequence[str]) -> Mapping[str, Item]:
         """As the port says."""
@@ -173,20 +192,25 @@ class SqliteTable:
 
     def close(self) -> None:
         """Finishes what was asked for and closes the database. Blocks."""
+        if self._points is not None:
+            self._points.close()
         self._database.close()
 
     def _purge(self, connection: sqlite3.Connection, now: float) -> None:
-        """Drops a few expired items now and then; it runs on the one writer thread."""
+        """Drops a few expired items now and then, and with every write while there are more.
+
+        It runs on the one writer thread.
+        """
         if abs(now - self._purged_at) >= _PURGE_SECONDS:
-            self._purged_at = now
-            connection.execute(_PURGE, (int(now),))
+            dropped = connection.execute(_PURGE, (int(now),)).rowcount
+            self._purged_at = now if dropped < _PURGE_ITEMS else 0.0
 
 
 def open_table(path: Path, *, readers: int = 4) -> SqliteTable:
     """The table in the SQLite file at path, which is created where there is none. Blocks."""
     database = Database(path, readers=readers)
     database.open(SCHEMA)
-    return SqliteTable(database)
+    return SqliteTable(database, points=PointReader(path))
 
 
 class _Change:
@@ -312,9 +336,11 @@ def _index_keys(item: Item) -> list[str | bytes | None]:
     return placed
 
 
-def _first_row(key: tuple[str, str, bytes, float], connection: sqlite3.Connection) -> bytes | None:
-    row = connection.execute(_GET, key).fetchone()
-    return None if row is None else row[0]
+def _first_row(
+    connection: sqlite3.Connection, key: tuple[str, str, bytes, float]
+) -> tuple[bytes] | None:
+    row: tuple[bytes] | None = connection.execute(_GET, key).fetchone()
+    return row
 
 
 def _load(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from boundary.scope import Partition
 from services.embedded.sqlite import Database
+from services.table.point_reads import PointReader
 from services.table.ports import (
     ABSENT,
     MAX_ITEM_BYTES,
@@ -49,12 +50,13 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "sqlite-threads"])
 def table(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Table]:
-    assert request.param == "sqlite"
-    database = Database(tmp_path / "table.sqlite")
+    path = tmp_path / "table.sqlite"
+    database = Database(path)
     database.open(SCHEMA)
-    table = SqliteTable(database, clock=clock)
+    points = PointReader(path) if request.param == "sqlite" else None
+    table = SqliteTable(database, points=points, clock=clock)
     yield table
     table.close()
 
@@ -552,8 +554,8 @@ async def test_expired_items_are_dropped_in_the_course_of_writing(tmp_path: Path
             await table.write(
                 A, Put(sort_key=f"k{number}", item={}, expires_at=int(clock.now) + 10)
             )
-        for _ in range(3):
-            clock.now += 20
+        clock.now += 20
+        for _ in range(5):
             await put(table, A, "kept")
         rows = await database.read(lambda c: c.execute("SELECT count(*) FROM items").fetchone())
         assert rows == (1,)

@@ -205,6 +205,17 @@ async def test_an_item_over_400_kb(entities, tenant):
     assert (await entities.get(tenant, LISTS, name="lists/all")).recipient_count == 3
 
 
+async def test_an_item_far_over_400_kb_is_refused_without_a_walk(entities, tenant):
+    for recipients in (
+        [Recipient(email="a@b.co")] * 30_000,
+        [Recipient(email="a@b.co", attributes={"k": "v" * 2_000_000})],
+    ):
+        message = RecipientList(display_name="Everybody", recipients=recipients)
+        with pytest.raises(InvalidArgument) as refused:
+            await entities.create(tenant, LISTS, entity_id="all", message=message)
+        assert refused.value.reason == "ITEM_TOO_LARGE"
+
+
 async def test_recipients_are_counted(entities, tenant):
     message = RecipientList(display_name="L", recipients=[Recipient(email="a@b.co")] * 2)
     created = await entities.create(tenant, LISTS, entity_id="l", message=message)
