@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 import typer
@@ -103,11 +104,24 @@ def _walk(script: Script, out: Console | None) -> list[Outcome]:
 
 
 def perform(step: Step) -> Outcome:
-    """Tries a step.
+    """Tries a step, again and again within its patience.
 
     Raises:
         Failure: nobody answers; there is nothing to demonstrate then.
     """
+    began = time.monotonic()
+    while True:
+        outcome = _try(step)
+        if outcome.expected or time.monotonic() - began >= step.patience:
+            break
+        time.sleep(0.001)
+    if not step.patience:
+        return outcome
+    milliseconds = (time.monotonic() - began) * 1000
+    return replace(outcome, message=f"{outcome.message} (after {milliseconds:.0f} ms)")
+
+
+def _try(step: Step) -> Outcome:
     try:
         message = step.attempt()
     except Failure as failure:

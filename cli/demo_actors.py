@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 import json
-import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -79,13 +78,13 @@ def forged_token(tenant_id: str) -> str:
     return jwt.encode(_claims(tenant_id), key, algorithm="ES256", headers={"kid": KEY_ID})
 
 
-def hmac_token(tenant_id: str) -> str:
+def hmac_token(issuer: DevIssuer, tenant_id: str) -> str:
     """A JWT that takes the issuer's public key, which everyone knows, for an HMAC secret (RFC 8725, 2.1)."""
-    secret = secrets.token_bytes(32)
+    public_key = issuer.public_key()
     return _token(
         {"alg": "HS256", "kid": KEY_ID, "typ": "JWT"},
         _claims(tenant_id),
-        lambda text: hmac.new(secret, text, hashlib.sha256).digest(),
+        lambda text: hmac.new(public_key, text, hashlib.sha256).digest(),
     )
 
 

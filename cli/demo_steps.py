@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from cli import demo_actors
+from cli import demo_actors, demo_calls
 from cli.client import Client
 from cli.demo_actors import Actors
 from cli.failures import Failure
-from silo.data.v1 import campaign_pb2, campaign_pb2_grpc
-from silo.resolver.v1 import tenant_pb2, tenant_pb2_grpc
-from silo.search.v1 import event_pb2, event_pb2_grpc
-from silo.storage.v1 import object_pb2, object_pb2_grpc
 
 TENANTS = ("A", "B", "C")
+
+SUSPENSION_SECONDS = 0.1
+"""Within which a suspension is in force everywhere."""
+
+RESUMPTION_SECONDS = 1.0
+
+_MISSING = ("NOT_FOUND", "RESOURCE_NOT_FOUND")
 
 
 class Unexpected(Exception):
@@ -30,26 +34,23 @@ class Step:
         title: what is tried, in words.
         attempt: tries it and says what came back.
         refusal: the code and the reason that it must be refused with; None where it must work.
+        patience: seconds within which it must come out so.
     """
 
     title: str
     attempt: Callable[[], str]
     refusal: tuple[str, str] | None = None
+    patience: float = 0.0
 
 
 class Script:
-    """The steps. Ids are fresh for each run, so that it can be run again and again.
-
-    Attributes:
-        shared: an id that all three tenants use.
-        private: an id that tenant A alone uses.
-    """
+    """The steps. Ids are fresh for each run, so that it can be run again and again."""
 
     def __init__(self, actors: Actors, *, run: str) -> None:
         self._actors = actors
-        self.shared = f"demo-{run}"
-        self.private = f"demo-{run}-private"
-        self._path = f"exports/{self.shared}.txt"
+        self._shared = f"demo-{run}"
+        self._private = f"demo-{run}-private"
+        self._path = f"exports/{self._shared}.txt"
         self._page_token = ""
 
     def sections(self) -> Iterator[tuple[str, tuple[Step, ...]]]:
@@ -65,123 +66,119 @@ class Script:
         """Resumes the tenant that was suspended and deletes what was made; events stay.
 
         Raises:
-            Failure: a call was refused for another reason than that the thing is not there.
+            Failure: a call was refused, or nobody answers.
         """
-        _resume(self._actors.operator(), "C")
+        demo_calls.resume(self._actors.operator(), "C")
         for tenant_id in TENANTS:
             client = self._actors.tenant(tenant_id)
-            campaigns = client.stub(campaign_pb2_grpc.CampaignServiceStub)
-            objects = client.stub(object_pb2_grpc.ObjectServiceStub)
-            for campaign in (self.shared, self.private):
-                request = campaign_pb2.DeleteCampaignRequest(name=f"campaigns/{campaign}")
-                _unless_missing(lambda r=request: client.call(campaigns.DeleteCampaign, r))  # type: ignore[misc] # noqa: B023
-            gone = object_pb2.DeleteObjectRequest(path=self._path)
-            _unless_missing(lambda: client.call(objects.DeleteObject, gone))  # noqa: B023
+            for delete in (
+                partial(demo_calls.delete_campaign, client, self._shared),
+                partial(demo_calls.delete_campaign, client, self._private),
+                partial(demo_calls.delete_object, client, self._path),
+            ):
+                demo_calls.gone(delete, patience=RESUMPTION_SECONDS)
 
     def _side_by_side(self) -> tuple[Step, ...]:
         steps = []
         for tenant_id in TENANTS:
+            client, name = self._actors.tenant(tenant_id), _name_of(tenant_id)
             steps += [
                 Step(
-                    title=f"{tenant_id} creates campaigns/{self.shared}",
-                    attempt=lambda t=tenant_id: self._create(t, self.shared),  # type: ignore[misc]
+                    title=f"{tenant_id} creates campaigns/{self._shared}",
+                    attempt=partial(demo_calls.create_campaign, client, self._shared, name=name),
                 ),
                 Step(
                     title=f"{tenant_id} puts {self._path}",
-                    attempt=lambda t=tenant_id: self._put(t),  # type: ignore[misc]
+                    attempt=partial(demo_calls.put, client, self._path, content=name),
                 ),
                 Step(
-                    title=f"{tenant_id} ingests event {self.shared}",
-                    attempt=lambda t=tenant_id: self._ingest(t),  # type: ignore[misc]
+                    title=f"{tenant_id} ingests event {self._shared}",
+                    attempt=partial(
+                        demo_calls.ingest, client, self._shared, recipient=_recipient_of(tenant_id)
+                    ),
                 ),
             ]
-        steps += [
+        read_back = [
             Step(
                 title=f"{tenant_id} reads all three back",
-                attempt=lambda t=tenant_id: self._read_back(t),  # type: ignore[misc]
+                attempt=partial(self._read_back, tenant_id),
             )
             for tenant_id in TENANTS
         ]
-        return tuple(steps)
+        return (*steps, *read_back)
 
     def _crossings(self) -> tuple[Step, ...]:
-        missing = ("NOT_FOUND", "RESOURCE_NOT_FOUND")
-        b = self._actors.tenant("B")
+        a, b = self._actors.tenant("A"), self._actors.tenant("B")
+        private, path = self._private, self._path
         return (
             Step(
-                title=f"A creates campaigns/{self.private}",
-                attempt=lambda: self._create("A", self.private),
+                title=f"A creates campaigns/{private}",
+                attempt=partial(demo_calls.create_campaign, a, private, name=_name_of("A")),
             ),
             Step(
                 title="B reads it",
-                attempt=lambda: _get_campaign(b, self.private),
-                refusal=missing,
+                attempt=partial(demo_calls.get_campaign, b, private),
+                refusal=_MISSING,
             ),
             Step(
-                title="B is told so in the words for one that nobody has",
-                attempt=lambda: self._same_words(b),
+                title="B hears the words for one that nobody has",
+                attempt=partial(self._same_words, b),
             ),
             Step(
                 title="B changes it",
-                attempt=lambda: _rename_campaign(b, self.private),
-                refusal=missing,
+                attempt=partial(demo_calls.rename_campaign, b, private),
+                refusal=_MISSING,
             ),
             Step(
                 title="B deletes it",
-                attempt=lambda: _delete_campaign(b, self.private),
-                refusal=missing,
+                attempt=partial(demo_calls.delete_campaign, b, private),
+                refusal=_MISSING,
             ),
-            Step(title="B lists campaigns: not among them", attempt=lambda: self._unlisted(b)),
-            Step(title="A asks for a page of campaigns", attempt=self._first_page),
+            Step(title="B lists campaigns: not among them", attempt=partial(self._unlisted, b)),
+            Step(title="A asks for a page of campaigns", attempt=partial(self._first_page, a)),
             Step(
                 title="B goes on with A's page token",
-                attempt=lambda: _list_campaigns(b, self._page_token),
+                attempt=lambda: demo_calls.list_campaigns(b, self._page_token),
                 refusal=("INVALID_ARGUMENT", "INVALID_PAGE_TOKEN"),
             ),
             Step(
-                title=f"B gets ../tenant-a/{self._path}",
-                attempt=lambda: _stat(b, f"../tenant-a/{self._path}"),
+                title=f"B gets ../tenant-a/{path}",
+                attempt=partial(demo_calls.stat, b, f"../tenant-a/{path}"),
                 refusal=("INVALID_ARGUMENT", "INVALID_PATH"),
             ),
             Step(
-                title=f"B gets tenant-a/{self._path}",
-                attempt=lambda: _stat(b, f"tenant-a/{self._path}"),
-                refusal=missing,
+                title=f"B gets tenant-a/{path}",
+                attempt=partial(demo_calls.stat, b, f"tenant-a/{path}"),
+                refusal=_MISSING,
             ),
         )
 
     def _tokens(self) -> tuple[Step, ...]:
-        make = self._actors.token
+        sign = self._actors.token
         cases = (
-            ("no token", lambda: "", "TOKEN_MISSING"),
-            ("an expired token", lambda: make("A", exp=int(time.time()) - 60), "TOKEN_EXPIRED"),
+            ("no token", "", "TOKEN_MISSING"),
+            ("an expired token", sign("A", exp=int(time.time()) - 60), "TOKEN_EXPIRED"),
+            ("a token signed by a forger", demo_actors.forged_token("A"), "TOKEN_SIGNATURE"),
             (
-                "a token signed by a forger",
-                lambda: demo_actors.forged_token("A"),
-                "TOKEN_SIGNATURE",
-            ),
-            ("a token signed with HMAC", lambda: demo_actors.hmac_token("A"), "TOKEN_ALGORITHM"),
-            (
-                "a token that is not signed",
-                lambda: demo_actors.unsigned_token("A"),
+                "a token with the public key as HMAC secret",
+                demo_actors.hmac_token(self._actors.issuer, "A"),
                 "TOKEN_ALGORITHM",
             ),
-            ("a token for another audience", lambda: make("A", aud="elsewhere"), "TOKEN_AUDIENCE"),
-            (
-                "a token of an unknown issuer",
-                lambda: make("A", iss="https://example.com"),
-                "TOKEN_ISSUER",
-            ),
+            ("a token with algorithm none", demo_actors.unsigned_token("A"), "TOKEN_ALGORITHM"),
+            ("a token for another audience", sign("A", aud="elsewhere"), "TOKEN_AUDIENCE"),
+            ("a token of an unknown issuer", sign("A", iss="https://example.com"), "TOKEN_ISSUER"),
             (
                 "a token of a tenant and the platform at once",
-                lambda: make("A", permissions=["*", "platform.*"]),
+                sign("A", permissions=["*", "platform.*"]),
                 "TOKEN_CLAIMS",
             ),
         )
         return tuple(
             Step(
                 title=title,
-                attempt=lambda t=token: _get_campaign(self._actors.with_token(t()), self.shared),  # type: ignore[misc]
+                attempt=partial(
+                    demo_calls.get_campaign, self._actors.with_token(token), self._shared
+                ),
                 refusal=("UNAUTHENTICATED", reason),
             )
             for title, token, reason in cases
@@ -193,222 +190,121 @@ class Script:
         return (
             Step(
                 title="with campaigns.read, A reads a campaign",
-                attempt=lambda: _get_campaign(reader, self.shared),
+                attempt=partial(demo_calls.get_campaign, reader, self._shared),
             ),
             Step(
                 title="with campaigns.read, A deletes it",
-                attempt=lambda: _delete_campaign(reader, self.shared),
+                attempt=partial(demo_calls.delete_campaign, reader, self._shared),
                 refusal=denied,
             ),
             Step(
-                title="A, with everything a tenant can have, suspends B",
-                attempt=lambda: _suspend(self._actors.tenant("A"), "B"),
+                title="A, with all that a tenant can have, suspends B",
+                attempt=partial(demo_calls.suspend, self._actors.tenant("A"), "B"),
                 refusal=denied,
             ),
             Step(
                 title="a tenant that does not exist",
-                attempt=lambda: _get_campaign(self._actors.tenant("Nobody"), self.shared),
+                attempt=partial(
+                    demo_calls.get_campaign, self._actors.tenant("Nobody"), self._shared
+                ),
                 refusal=("PERMISSION_DENIED", "TENANT_UNAVAILABLE"),
             ),
         )
 
     def _contexts(self) -> tuple[Step, ...]:
-        genuine = self._actors.context
-        forge = demo_actors.forged_context
-        at_data = self._actors.at_data
-        return (
-            Step(
-                title="with a genuine context, A reads its campaign",
-                attempt=lambda: _get_campaign(at_data(genuine("A", audience="data")), self.private),
+        of_a, of_b = (self._actors.context(name, audience="data") for name in ("A", "B"))
+        for_search = self._actors.context("A", audience="search")
+        forged = demo_actors.forged_context(of_a)
+        cases = (
+            ("with a genuine context, A reads its campaign", (of_a,), ""),
+            ("with no context", (), "CONTEXT_MISSING"),
+            ("with a forged context of A", (forged,), "CONTEXT_INVALID"),
+            (
+                "with B's genuine context and a forged one of A",
+                (of_b, forged),
+                "CREDENTIAL_DOUBLED",
             ),
-            Step(
-                title="with no context",
-                attempt=lambda: _get_campaign(at_data(), self.private),
-                refusal=("UNAUTHENTICATED", "CONTEXT_MISSING"),
-            ),
-            Step(
-                title="with a forged context of A",
-                attempt=lambda: _get_campaign(
-                    at_data(forge(genuine("A", audience="data"))), self.private
-                ),
-                refusal=("UNAUTHENTICATED", "CONTEXT_INVALID"),
-            ),
-            Step(
-                title="with B's genuine context and a forged one of A",
-                attempt=lambda: _get_campaign(
-                    at_data(genuine("B", audience="data"), forge(genuine("A", audience="data"))),
-                    self.private,
-                ),
-                refusal=("UNAUTHENTICATED", "CREDENTIAL_DOUBLED"),
-            ),
-            Step(
-                title="with A's genuine context for search",
-                attempt=lambda: _get_campaign(
-                    at_data(genuine("A", audience="search")), self.private
-                ),
-                refusal=("UNAUTHENTICATED", "CONTEXT_AUDIENCE"),
-            ),
-            Step(
-                title="B slips A's context past the gateway",
-                attempt=lambda: _get_campaign(
-                    self._actors.with_token(
-                        self._actors.token("B"),
-                        metadata=[(demo_actors.CONTEXT_KEY, genuine("A", audience="data"))],
-                    ),
-                    self.private,
-                ),
-                refusal=("NOT_FOUND", "RESOURCE_NOT_FOUND"),
-            ),
+            ("with A's genuine context for search", (for_search,), "CONTEXT_AUDIENCE"),
         )
+        direct = tuple(
+            Step(
+                title=title,
+                attempt=partial(
+                    demo_calls.get_campaign, self._actors.at_data(*contexts), self._private
+                ),
+                refusal=("UNAUTHENTICATED", reason) if reason else None,
+            )
+            for title, contexts, reason in cases
+        )
+        smuggler = self._actors.with_token(
+            self._actors.token("B"), metadata=[(demo_actors.CONTEXT_KEY, of_a)]
+        )
+        smuggling = Step(
+            title="B sends A's context along to the gateway",
+            attempt=partial(demo_calls.get_campaign, smuggler, self._private),
+            refusal=_MISSING,
+        )
+        return (*direct, smuggling)
 
     def _suspension(self) -> tuple[Step, ...]:
-        c = self._actors.tenant("C")
-        operator = self._actors.operator()
+        c, operator = self._actors.tenant("C"), self._actors.operator()
         return (
-            Step(title="the operator suspends C", attempt=lambda: _suspend(operator, "C")),
+            Step(
+                title="the operator suspends C", attempt=partial(demo_calls.suspend, operator, "C")
+            ),
             Step(
                 title="C reads its campaign",
-                attempt=lambda: _get_campaign(c, self.shared),
+                attempt=partial(demo_calls.get_campaign, c, self._shared),
                 refusal=("PERMISSION_DENIED", "TENANT_UNAVAILABLE"),
+                patience=SUSPENSION_SECONDS,
             ),
-            Step(title="A goes on", attempt=lambda: self._read_back("A")),
-            Step(title="the operator resumes C", attempt=lambda: _resume(operator, "C")),
-            Step(title="C finds everything as it was", attempt=lambda: self._read_back("C")),
+            Step(title="A goes on", attempt=partial(self._read_back, "A")),
+            Step(title="the operator resumes C", attempt=partial(demo_calls.resume, operator, "C")),
+            Step(
+                title="C finds everything as it was",
+                attempt=partial(self._read_back, "C"),
+                patience=RESUMPTION_SECONDS,
+            ),
         )
-
-    def _create(self, tenant_id: str, campaign: str) -> str:
-        client = self._actors.tenant(tenant_id)
-        stub = client.stub(campaign_pb2_grpc.CampaignServiceStub)
-        request = campaign_pb2.CreateCampaignRequest(campaign_id=campaign)
-        request.campaign.display_name = _name_of(tenant_id)
-        return client.call(stub.CreateCampaign, request).campaign.display_name
-
-    def _put(self, tenant_id: str) -> str:
-        client = self._actors.tenant(tenant_id)
-        stub = client.stub(object_pb2_grpc.ObjectServiceStub)
-        spec = object_pb2.UploadSpec(path=self._path, content_type="text/plain")
-        requests = [
-            object_pb2.UploadObjectRequest(spec=spec),
-            object_pb2.UploadObjectRequest(chunk=_name_of(tenant_id).encode()),
-        ]
-        return f"{client.upload(stub.UploadObject, requests).object.size} bytes"
-
-    def _ingest(self, tenant_id: str) -> str:
-        client = self._actors.tenant(tenant_id)
-        stub = client.stub(event_pb2_grpc.EventServiceStub)
-        event = event_pb2.Event(
-            event_id=self.shared,
-            event_type=event_pb2.EVENT_TYPE_OPEN,
-            campaign_id=self.shared,
-            recipient=f"someone@tenant-{tenant_id.lower()}.example",
-        )
-        event.timestamp.GetCurrentTime()
-        batch = event_pb2.IngestEventsRequest(events=[event])
-        answers = list(client.converse(stub.IngestEvents, iter([batch])))
-        return f"{sum(answer.accepted_count for answer in answers)} accepted"
 
     def _read_back(self, tenant_id: str) -> str:
-        client = self._actors.tenant(tenant_id)
-        name = _name_of(tenant_id)
-        _expect(name, _get_campaign(client, self.shared))
-        objects = client.stub(object_pb2_grpc.ObjectServiceStub)
-        request = object_pb2.DownloadObjectRequest(path=self._path)
-        content = b"".join(m.chunk for m in client.download(objects.DownloadObject, request))
-        _expect(name, content.decode())
-        events = client.stub(event_pb2_grpc.EventServiceStub)
-        search = event_pb2.SearchEventsRequest()
-        search.filter.campaign_ids.append(self.shared)
-        found = [event.recipient for event in client.call(events.SearchEvents, search).events]
-        _expect(f"someone@tenant-{tenant_id.lower()}.example", ", ".join(found))
-        return f"campaign, file and event say {name!r}"
+        client, name = self._actors.tenant(tenant_id), _name_of(tenant_id)
+        _expect(name, demo_calls.get_campaign(client, self._shared))
+        _expect(name, demo_calls.read(client, self._path))
+        _expect(_recipient_of(tenant_id), demo_calls.recipients_of(client, self._shared))
+        return f"campaign, file and event are those of {tenant_id}"
 
     def _same_words(self, client: Client) -> str:
         answers = []
-        for campaign in (self.private, f"{self.shared}-nobodys"):
+        for campaign in (self._private, f"{self._shared}-nobodys"):
             try:
-                _get_campaign(client, campaign)
+                demo_calls.get_campaign(client, campaign)
             except Failure as failure:
                 answers.append(failure.line().replace(campaign, "..."))
         if len(answers) != 2:
-            raise Unexpected("a campaign of somebody else's was read")
+            raise Unexpected("somebody else's campaign was read")
         _expect(answers[1], answers[0])
         return answers[0]
 
     def _unlisted(self, client: Client) -> str:
-        names = _list_campaigns(client, "")
-        if self.private in names:
-            raise Unexpected(f"{self.private} is listed")
+        names = demo_calls.list_campaigns(client, "")
+        if self._private in names:
+            raise Unexpected(f"{self._private} is listed")
         return names
 
-    def _first_page(self) -> str:
-        client = self._actors.tenant("A")
-        stub = client.stub(campaign_pb2_grpc.CampaignServiceStub)
-        page = client.call(stub.ListCampaigns, campaign_pb2.ListCampaignsRequest(page_size=1))
-        self._page_token = page.next_page_token
-        return f"{len(page.campaigns)} campaign and a token for the next page"
+    def _first_page(self, client: Client) -> str:
+        self._page_token = demo_calls.first_page_token(client)
+        return "one campaign, and a token for the next page"
 
 
 def _name_of(tenant_id: str) -> str:
     return f"Spring sale of {tenant_id}"
 
 
+def _recipient_of(tenant_id: str) -> str:
+    return f"someone@tenant-{tenant_id.lower()}.example"
+
+
 def _expect(wanted: str, got: str) -> None:
     if wanted != got:
         raise Unexpected(f"{got!r} instead of {wanted!r}")
-
-
-def _get_campaign(client: Client, campaign: str) -> str:
-    stub = client.stub(campaign_pb2_grpc.CampaignServiceStub)
-    request = campaign_pb2.GetCampaignRequest(name=f"campaigns/{campaign}")
-    return client.call(stub.GetCampaign, request).campaign.display_name
-
-
-def _rename_campaign(client: Client, campaign: str) -> str:
-    stub = client.stub(campaign_pb2_grpc.CampaignServiceStub)
-    request = campaign_pb2.UpdateCampaignRequest()
-    request.campaign.name = f"campaigns/{campaign}"
-    request.campaign.display_name = "Taken over"
-    return client.call(stub.UpdateCampaign, request).campaign.display_name
-
-
-def _delete_campaign(client: Client, campaign: str) -> str:
-    stub = client.stub(campaign_pb2_grpc.CampaignServiceStub)
-    client.call(
-        stub.DeleteCampaign, campaign_pb2.DeleteCampaignRequest(name=f"campaigns/{campaign}")
-    )
-    return "deleted"
-
-
-def _list_campaigns(client: Client, page_token: str) -> str:
-    stub = client.stub(campaign_pb2_grpc.CampaignServiceStub)
-    size = 1 if page_token else 200
-    request = campaign_pb2.ListCampaignsRequest(page_size=size, page_token=page_token)
-    page = client.call(stub.ListCampaigns, request)
-    return ", ".join(campaign.name.partition("/")[2] for campaign in page.campaigns)
-
-
-def _stat(client: Client, path: str) -> str:
-    stub = client.stub(object_pb2_grpc.ObjectServiceStub)
-    return client.call(stub.GetObject, object_pb2.GetObjectRequest(path=path)).object.path
-
-
-def _suspend(client: Client, tenant_id: str) -> str:
-    stub = client.stub(tenant_pb2_grpc.TenantServiceStub)
-    request = tenant_pb2.SuspendTenantRequest(name=f"tenants/{tenant_id}")
-    client.call(stub.SuspendTenant, request)
-    return "suspended"
-
-
-def _resume(client: Client, tenant_id: str) -> str:
-    stub = client.stub(tenant_pb2_grpc.TenantServiceStub)
-    request = tenant_pb2.ResumeTenantRequest(name=f"tenants/{tenant_id}")
-    client.call(stub.ResumeTenant, request)
-    return "resumed"
-
-
-def _unless_missing(attempt: Callable[[], object]) -> None:
-    try:
-        attempt()
-    except Failure as failure:
-        if failure.code != "NOT_FOUND":
-            raise

@@ -86,6 +86,16 @@ class DevIssuer:
         """A JWT for a platform operator."""
         return self.sign(subject=subject, permissions=OPERATOR_PERMISSIONS, ttl=ttl)
 
+    def public_key(self) -> bytes:
+        """The public key, in PEM."""
+        return (
+            _loaded(self.private_key)
+            .public_key()
+            .public_bytes(
+                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+        )
+
 
 def claims_of(
     *,
@@ -140,12 +150,16 @@ def _new_key() -> bytes:
 
 def _key_set(private_key: bytes) -> bytes:
     """The public half as a JSON Web Key Set (RFC 7517)."""
+    jwk = ECAlgorithm.to_jwk(_loaded(private_key).public_key(), as_dict=True)
+    jwk.update(kid=KEY_ID, use="sig", alg=ALGORITHM)
+    return json.dumps({"keys": [jwk]}, indent=2).encode() + b"\n"
+
+
+def _loaded(private_key: bytes) -> ec.EllipticCurvePrivateKey:
     key = serialization.load_pem_private_key(private_key, password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ValueError("the development issuer's key is not an elliptic-curve key")
-    jwk = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
-    jwk.update(kid=KEY_ID, use="sig", alg=ALGORITHM)
-    return json.dumps({"keys": [jwk]}, indent=2).encode() + b"\n"
+    return key
 
 
 def _write(path: Path, content: bytes, *, mode: int) -> None:
