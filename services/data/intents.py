@@ -225,3 +225,8 @@ def intent_of(item: Mapping[str, Any]) -> Intent | None:
 def without_intent(item: Item) -> Item:
     """The record as it was before the intent; empty for that of a creation."""
     return {name: value for name, value in item.items() if name not in _INTENT_ATTRIBUTES}
+
+
+def unchanged(before: Item) -> Condition:
+    """That the record is still this one, and no write of it is under way."""
+    return Condition(exists=True, equals={"etag": before["etag"], TOKEN: None})

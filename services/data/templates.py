@@ -22,7 +22,16 @@ from boundary.errors import (
 from boundary.ids import EntityId, parse_entity_id
 from services.data import changes
 from services.data.changes import CREATION, Clock
-from services.data.intents import TOKEN, Intent, Intents, LeaseLost, intent_of, without_intent
+from services.data.intents import (
+    TOKEN,
+    Intent,
+    Intents,
+    LeaseLost,
+    intent_of,
+    unchanged,
+    without_intent,
+)
+from services.data.late_writes import LateWrites
 from services.data.operations import ATTEMPTS, contended
 from services.data.ports import Content, TemplateContent, content_path
 from services.data.resources import TEMPLATES, is_visible
@@ -52,6 +61,7 @@ class Templates:
         self._table = table
         self._content = content
         self._intents = intents
+        self._late = LateWrites(table=table, content=content, intents=intents)
         self._clock = clock
 
     async def create(
@@ -151,12 +161,12 @@ class Templates:
             try:
                 if content is None:
                     put = Put(
-                        sort_key=TEMPLATES.sort_key(key), item=after, condition=_unchanged(before)
+                        sort_key=TEMPLATES.sort_key(key), item=after, condition=unchanged(before)
                     )
                     await self._table.write(tenant.partition, put)
                     return _template(key, after)
                 await self._intents.begin(
-                    tenant, key, intent, before=before, condition=_unchanged(before)
+                    tenant, key, intent, before=before, condition=unchanged(before)
                 )
             except ConditionFailed:
                 continue
@@ -182,7 +192,7 @@ class Templates:
             intent = self._intents.new("delete")
             try:
                 await self._intents.begin(
-                    tenant, key, intent, before=before, condition=_unchanged(before)
+                    tenant, key, intent, before=before, condition=unchanged(before)
                 )
             except ConditionFailed:
                 continue
@@ -250,7 +260,7 @@ class Templates:
         try:
             await self._intents.finish(tenant, key, intent)
         except LeaseLost as error:
-            existing = await self._after_lost_lease(tenant, key, intent, error.existing)
+            existing = await self._late.settle(tenant, key, intent, error.existing)
             return _template(key, existing)
         return _template(key, intent.after)
 
@@ -262,54 +272,6 @@ class Templates:
             await self._intents.roll_back(tenant, key, intent, before)
         except (LeaseLost, SiloError) as error:
             _log.warning("an intent is left to recovery: %s", error)
-
-    async def _after_lost_lease(
-        self, tenant: TenantContext, key: EntityId, intent: Intent, existing: Item | None
-    ) -> Item:
-        """The record where the one who took over finished this write; else makes good for it.
-
-        The lease outlasts the upload, so that this takes a process that stood still in between. Its
-        content may then lie over what others have written since, or beside no record at all.
-
-        Raises:
-            Aborted: the write was not made.
-        """
-        if existing is not None and existing.get("etag") == intent.after["etag"]:
-            return existing
-        mark = intent.after.get(CREATION)
-        if (
-            existing is not None
-            and mark
-            and existing.get(CREATION) == mark
-            and intent.kind == "create"
-        ):
-            return existing
-        await self._compensate(tenant, key, intent, existing)
-        raise contended(TEMPLATES.name(key))
-
-    async def _compensate(
-        self, tenant: TenantContext, key: EntityId, intent: Intent, existing: Item | None
-    ) -> None:
-        """Makes record and content agree again after content was written without a lease."""
-        stat = await self._content.stat(tenant, key)
-        if stat is None or stat.sha256 != intent.sha256:
-            return
-        try:
-            if existing is None:
-                cleanup = self._intents.new("delete")
-                await self._intents.begin(tenant, key, cleanup, before=None, condition=ABSENT)
-                await self._content.delete(tenant, key)
-                await self._intents.finish(tenant, key, cleanup)
-            elif intent_of(existing) is None and existing["content_sha256"] != stat.sha256:
-                # The record's own content is overwritten: it says what is there now.
-                described: Item = {"content_sha256": stat.sha256, "content_size": stat.size}
-                item = {**existing, **described, "etag": changes.new_etag()}
-                put = Put(
-                    sort_key=TEMPLATES.sort_key(key), item=item, condition=_unchanged(existing)
-                )
-                await self._table.write(tenant.partition, put)
-        except (ConditionFailed, LeaseLost):
-            _log.warning("a template changed while content was made good")
 
     async def _settled(self, tenant: TenantContext, key: EntityId) -> Item | None:
         """The record, after an intent in it whose lease is over was resolved."""
@@ -347,10 +309,6 @@ class Templates:
 
 def _template(key: EntityId, item: Item) -> Template:
     return TEMPLATES.codec.decode(TEMPLATES.name(key), without_intent(item))
-
-
-def _unchanged(before: Item) -> Condition:
-    return Condition(exists=True, equals={"etag": before["etag"], TOKEN: None})
 
 
 def _content_attributes(key: EntityId, content: bytes) -> Item:
