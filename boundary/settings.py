@@ -13,7 +13,7 @@ class ProcessSettings(BaseSettings):
 
     Attributes:
         home: where state, keys and the audit trail live; `SILO_HOME`.
-        environment: `development` accepts the development issuer, `production` refuses it.
+        environment: `production`, or `development`, which accepts the development issuer; `silo up` sets it.
         region: the region that this process serves.
         issuers: a JSON file that lists who may issue callers' JWTs; `boundary/issuers.py` tells its form.
         resolver_address: where the resolver is.
@@ -24,7 +24,7 @@ class ProcessSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SILO_", extra="ignore", frozen=True)
 
     home: Path = Path(".silo")
-    environment: Literal["development", "production"] = "development"
+    environment: Literal["development", "production"] = "production"
     region: str = "local"
     issuers: Path | None = None
     resolver_address: str = "127.0.0.1:50051"

@@ -1,7 +1,7 @@
 """Reads of one row on the event loop's own thread.
 
 A read by key takes about 5 microseconds where SQLite has the page in memory, and the way to a reader
-thread and back costs 60 to 110 more (two thread switches; see docs/adr/0010-point-reads.md). In WAL
+thread and back costs 60 to 110 more (two thread switches; see docs/adr/0008-point-reads.md). In WAL
 mode a reader waits for no writer. What is left is a page that must come from a slow disk: a read that
 took long sends those that follow to the threads for a while.
 """

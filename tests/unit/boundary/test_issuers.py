@@ -25,7 +25,7 @@ def settings(tmp_path, entries=None, **more):
         path = tmp_path / "issuers.json"
         path.write_text(entries if isinstance(entries, str) else json.dumps(entries))
         more["issuers"] = path
-    return ProcessSettings(home=tmp_path, **more)
+    return ProcessSettings(home=tmp_path, **{"environment": "development", **more})
 
 
 def test_development_trusts_the_development_issuer_alone(tmp_path):

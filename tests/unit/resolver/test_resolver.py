@@ -96,7 +96,9 @@ async def suite(tmp_path: Path) -> AsyncIterator[Suite]:
     ensure_peer_tokens(tmp_path / "peers")
     server = await build(
         ResolverSettings(
-            home=tmp_path, resolver_listen="127.0.0.1:0", resolver_http_listen="127.0.0.1:0"
+            home=tmp_path,
+            environment="development",
+            resolver_listen="127.0.0.1:0", resolver_http_listen="127.0.0.1:0"
         )
     )
     await server.start()
