@@ -21,6 +21,7 @@ _GRPC_PORTS = {
     "search": 50054,
 }
 _HTTP_PORTS = {"gateway": 8080, "resolver": 9091, "data": 9092, "storage": 9093, "search": 9094}
+_MALFORMED = "it is not of the form host:port"
 _ANY_HOST = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared, not bound
 
 
@@ -90,7 +91,7 @@ class Addresses:
         deadline = time.monotonic() + patience
         for name, variable, address in self._variables():
             while (problem := _problem(address)) is not None:
-                if time.monotonic() >= deadline:
+                if problem == _MALFORMED or time.monotonic() >= deadline:
                     raise AddressError(
                         f"{name} cannot listen on {address}: {problem}. "
                         f"Stop what uses it, or set {variable} to another address."
@@ -129,7 +130,7 @@ def _problem(address: str) -> str | None:
     """Why nobody could listen on address, or None where one could."""
     host, _, port = address.rpartition(":")
     if not port.isdecimal() or not 0 < int(port) < 65536:
-        return "it is not of the form host:port"
+        return _MALFORMED
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     with socket.socket(family) as listener:
         # As servers do: a connection that lingers from an earlier run is no hindrance.
