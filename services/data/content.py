@@ -133,10 +133,12 @@ def content_error(error: grpc.aio.AioRpcError) -> SiloError:
     reason; the rest is a defect of ours.
     """
     code = error.code()
-    if code in _UNCERTAIN:
-        return unreachable("storage")
     status = rich_status(error)
     info = error_info(status)
+    # An INTERNAL that storage did not send is grpc's own: a message that was written while the call was
+    # ending. What ended the call is lost with it.
+    if code in _UNCERTAIN or (code == grpc.StatusCode.INTERNAL and info is None):
+        return unreachable("storage")
     reason = info.reason if info is not None else ""
     if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
         return ResourceExhausted(reason or "STORAGE_FULL", status.message or "storage is full")

@@ -40,9 +40,10 @@ class FakeStorage(object_pb2_grpc.ObjectServiceServicer):
             await context.abort(self.refusal, "no")
 
     async def UploadObject(self, requests, context):  # noqa: N802
-        await self._enter(context)
         spec, data = None, b""
-        async for request in requests:
+        received = [request async for request in requests]
+        await self._enter(context)
+        for request in received:
             if request.HasField("spec"):
                 spec = request.spec
             else:
@@ -150,6 +151,7 @@ async def test_recovery_works_under_the_services_own_name(content, fake):
         ("UNAUTHENTICATED", Unavailable),
         ("PERMISSION_DENIED", PermissionDenied),
         ("RESOURCE_EXHAUSTED", ResourceExhausted),
+        ("INTERNAL", Unavailable),
         ("INVALID_ARGUMENT", Internal),
         ("UNKNOWN", Internal),
     ],
@@ -164,6 +166,12 @@ async def test_refusals(content, fake, code, expected):
     ):
         with pytest.raises(expected):
             await call
+
+
+async def test_a_defect_of_storages_is_one_of_ours(content, fake):
+    fake.error = Internal()
+    with pytest.raises(Internal):
+        await content.stat(CONTEXT, "welcome")
 
 
 async def test_a_reason_that_the_caller_can_mend_is_kept(content, fake):
