@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 from devstack.errors import AddressError
@@ -21,6 +21,9 @@ _GRPC_PORTS = {
     "search": 50054,
 }
 _HTTP_PORTS = {"gateway": 8080, "resolver": 9091, "data": 9092, "storage": 9093, "search": 9094}
+_TEST_PORTS = range(15_000, 30_000)
+"""Below what systems take for outgoing connections, which would come between the choice and its use."""
+
 _MALFORMED = "it is not of the form host:port"
 _ANY_HOST = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared, not bound
 
@@ -54,12 +57,14 @@ class Addresses:
     @classmethod
     def free(cls) -> Addresses:
         """Addresses that nobody uses at the moment, for tests."""
-        with ExitStack() as held:
-            ports = [_held_port(held) for _ in range(2 * len(PROCESSES))]
-        found = iter(f"127.0.0.1:{port}" for port in ports)
+        found: list[str] = []
+        while len(found) < 2 * len(PROCESSES):
+            address = f"127.0.0.1:{random.choice(_TEST_PORTS)}"  # noqa: S311 - any will do
+            if address not in found and _problem(address) is None:
+                found.append(address)
         return cls(
-            grpc={name: next(found) for name in PROCESSES},
-            http={name: next(found) for name in PROCESSES},
+            grpc=dict(zip(PROCESSES, found[: len(PROCESSES)], strict=True)),
+            http=dict(zip(PROCESSES, found[len(PROCESSES) :], strict=True)),
         )
 
     def dial(self, name: str) -> str:
@@ -117,13 +122,6 @@ def http_variable(name: str) -> str:
 def _dialled(listen: str) -> str:
     host, _, port = listen.rpartition(":")
     return f"{_ANY_HOST.get(host, host)}:{port}"
-
-
-def _held_port(held: ExitStack) -> int:
-    listener = held.enter_context(socket.socket())
-    listener.bind(("127.0.0.1", 0))
-    port: int = listener.getsockname()[1]
-    return port
 
 
 def _problem(address: str) -> str | None:

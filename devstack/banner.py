@@ -39,18 +39,17 @@ def print_banner(console: Console, stack: Stack, *, seconds: float) -> None:
     console.print()
     ready = Text.assemble(
         (f"Silo is ready after {seconds:.1f} s. ", "bold green"),
-        f"State is in {_shown(stack.home)}; Ctrl-C drains and stops.",
+        f"State and logs are in {_shown(stack.home)}; Ctrl-C drains and stops.",
     )
     console.print(ready, soft_wrap=True)
 
 
 def _addresses(stack: Stack) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    for heading in ("Process", "gRPC", "HTTP", "Log"):
+    for heading in ("Process", "gRPC", "HTTP"):
         table.add_column(heading, no_wrap=True)
     for name in ("gateway", *(name for name in PROCESSES if name != "gateway")):
-        log = _shown(stack.home / "logs" / f"{name}.log")
-        table.add_row(name, stack.addresses.dial(name), stack.addresses.url(name), log)
+        table.add_row(name, stack.addresses.dial(name), stack.addresses.url(name))
     return table
 
 
