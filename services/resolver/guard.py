@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from boundary.directory_scope import CONFIG_SORT_KEY, DIRECTORY_INDEX_KEY, SLUG_SORT_KEY
 from boundary.guard import GuardViolation
 from boundary.scope import Partition
-from services.resolver.ports import Item, Page, Put, Range, Table, Update, Write
+from services.resolver.ports import INDEXES, Item, Page, Put, Range, Table, Update, Write
 
-_INDEX_ATTRIBUTES = ("GSI1PK", "GSI2PK")
+_INDEX_ATTRIBUTES = tuple(partition_key for partition_key, _ in INDEXES.values())
 
 
 class GuardedDirectoryTable:

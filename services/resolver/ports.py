@@ -2,6 +2,7 @@
 
 from services.table.ports import (
     ABSENT,
+    INDEXES,
     Condition,
     ConditionFailed,
     Item,
@@ -16,6 +17,7 @@ from services.table.ports import (
 
 __all__ = [
     "ABSENT",
+    "INDEXES",
     "Condition",
     "ConditionFailed",
     "Item",
