@@ -40,7 +40,12 @@ def run_protoc(*outputs: str) -> None:
 
 def generate(target: Path) -> None:
     """Writes messages, stubs and their types below target."""
+    scripts = Path(sys.executable).parent  # the plugins of this virtual environment, on the path or not
     run_protoc(
+        *(
+            f"--plugin={plugin}={scripts / plugin}"
+            for plugin in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
+        ),
         f"--python_out={target}",
         f"--grpc_python_out={target}",
         f"--mypy_out=quiet:{target}",

@@ -57,7 +57,7 @@ class IncrementCountersRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     INCREMENTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Names this request for its retries, for at least 24 hours: 1 to 64 of `A-Z a-z 0-9 . _ -`.
+    """Names this request of this principal for its retries, for at least 24 hours: 1 to 64 of `A-Z a-z 0-9 . _ -`.
     The same request_id with other increments answers INVALID_ARGUMENT.
     """
     @_builtins.property
@@ -146,7 +146,7 @@ class Counter(_message.Message):
     metric: _builtins.str
     """The metric."""
     value: _builtins.int
-    """The count."""
+    """The count; it stops at the bounds of int64."""
     def __init__(
         self,
         *,
@@ -173,7 +173,7 @@ class MetricTotal(_message.Message):
     metric: _builtins.str
     """The metric."""
     value: _builtins.int
-    """The sum."""
+    """The sum; it stops at the bounds of int64."""
     def __init__(
         self,
         *,

@@ -167,7 +167,9 @@ class CreateCampaignRequest(_message.Message):
     campaign_id: _builtins.str
     """The id: 1 to 64 of `A-Z a-z 0-9 . _ -`, beginning with a letter or digit."""
     request_id: _builtins.str
-    """Makes a retry safe: the same id and request_id answer with the campaign that exists (AIP-155)."""
+    """Makes a retry safe: the same principal with the same id, request_id and content gets the
+    campaign that exists (AIP-155).
+    """
     @_builtins.property
     def campaign(self) -> Global___Campaign:
         """The campaign's settable fields."""

@@ -59,7 +59,8 @@ class EntityServiceServicer:
     """
 
     def BatchGetEntities(self, request, context):
-        """Reads up to 100 entities of any kind; what is not there is left out and named.
+        """Reads up to 100 entities of any kind; what is not there is left out and named. Entities of more
+        than 3 MiB together answer RESOURCE_EXHAUSTED, RESPONSE_TOO_LARGE: ask for fewer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

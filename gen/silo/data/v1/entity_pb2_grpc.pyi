@@ -36,7 +36,9 @@ class EntityServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> EntityServiceAsyncStub: ...
     BatchGetEntities: _grpc.UnaryUnaryMultiCallable[_entity_pb2.BatchGetEntitiesRequest, _entity_pb2.BatchGetEntitiesResponse]
-    """Reads up to 100 entities of any kind; what is not there is left out and named."""
+    """Reads up to 100 entities of any kind; what is not there is left out and named. Entities of more
+    than 3 MiB together answer RESOURCE_EXHAUSTED, RESPONSE_TOO_LARGE: ask for fewer.
+    """
     BatchWriteEntities: _grpc.UnaryUnaryMultiCallable[_entity_pb2.BatchWriteEntitiesRequest, _entity_pb2.BatchWriteEntitiesResponse]
     """Makes up to 100 writes, each for itself, and tells how each one ended."""
     TransactEntities: _grpc.UnaryUnaryMultiCallable[_entity_pb2.TransactEntitiesRequest, _entity_pb2.TransactEntitiesResponse]
@@ -50,7 +52,9 @@ class EntityServiceAsyncStub(EntityServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     BatchGetEntities: _aio.UnaryUnaryMultiCallable[_entity_pb2.BatchGetEntitiesRequest, _entity_pb2.BatchGetEntitiesResponse]  # type: ignore[assignment]
-    """Reads up to 100 entities of any kind; what is not there is left out and named."""
+    """Reads up to 100 entities of any kind; what is not there is left out and named. Entities of more
+    than 3 MiB together answer RESOURCE_EXHAUSTED, RESPONSE_TOO_LARGE: ask for fewer.
+    """
     BatchWriteEntities: _aio.UnaryUnaryMultiCallable[_entity_pb2.BatchWriteEntitiesRequest, _entity_pb2.BatchWriteEntitiesResponse]  # type: ignore[assignment]
     """Makes up to 100 writes, each for itself, and tells how each one ended."""
     TransactEntities: _aio.UnaryUnaryMultiCallable[_entity_pb2.TransactEntitiesRequest, _entity_pb2.TransactEntitiesResponse]  # type: ignore[assignment]
@@ -67,7 +71,9 @@ class EntityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _entity_pb2.BatchGetEntitiesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_entity_pb2.BatchGetEntitiesResponse, _abc.Awaitable[_entity_pb2.BatchGetEntitiesResponse]]:
-        """Reads up to 100 entities of any kind; what is not there is left out and named."""
+        """Reads up to 100 entities of any kind; what is not there is left out and named. Entities of more
+        than 3 MiB together answer RESOURCE_EXHAUSTED, RESPONSE_TOO_LARGE: ask for fewer.
+        """
 
     @_abc_1.abstractmethod
     def BatchWriteEntities(

@@ -166,7 +166,9 @@ class CreateRecipientListRequest(_message.Message):
     recipient_list_id: _builtins.str
     """The id: 1 to 64 of `A-Z a-z 0-9 . _ -`, beginning with a letter or digit."""
     request_id: _builtins.str
-    """Makes a retry safe: the same id and request_id answer with the recipient list that exists (AIP-155)."""
+    """Makes a retry safe: the same principal with the same id, request_id and content gets the
+    recipient list that exists (AIP-155).
+    """
     @_builtins.property
     def recipient_list(self) -> Global___RecipientList:
         """The recipient list's settable fields."""

@@ -117,7 +117,9 @@ class CreateTemplateRequest(_message.Message):
     template_id: _builtins.str
     """The id: 1 to 64 of `A-Z a-z 0-9 . _ -`, beginning with a letter or digit."""
     request_id: _builtins.str
-    """Makes a retry safe: the same id and request_id answer with the template that exists (AIP-155)."""
+    """Makes a retry safe: the same principal with the same id, request_id and content gets the
+    template that exists (AIP-155).
+    """
     content: _builtins.bytes
     """The HTML, up to 2 MiB."""
     @_builtins.property

@@ -63,9 +63,9 @@ class TenantConfig(_message.Message):
     display_name: _builtins.str
     """The organisation's name, as the operator set it."""
     default_from_name: _builtins.str
-    """The sender's name on new campaigns, up to 200 characters."""
+    """The sender's name that the platform's pages propose for new campaigns, up to 200 characters."""
     default_from_address: _builtins.str
-    """The sender's address on new campaigns."""
+    """The sender's address that the platform's pages propose for new campaigns."""
     reply_to_address: _builtins.str
     """Where answers go."""
     time_zone: _builtins.str

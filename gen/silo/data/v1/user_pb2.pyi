@@ -139,7 +139,9 @@ class CreateUserRequest(_message.Message):
     user_id: _builtins.str
     """The id: 1 to 64 of `A-Z a-z 0-9 . _ -`, beginning with a letter or digit."""
     request_id: _builtins.str
-    """Makes a retry safe: the same id and request_id answer with the user that exists (AIP-155)."""
+    """Makes a retry safe: the same principal with the same id, request_id and content gets the
+    user that exists (AIP-155).
+    """
     @_builtins.property
     def user(self) -> Global___User:
         """The user's settable fields."""
