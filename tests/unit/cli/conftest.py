@@ -14,14 +14,15 @@ import grpc
 import pytest
 from typer.testing import CliRunner
 
+from boundary.catalog import all_methods
 from boundary.errors import InvalidArgument, NotFound, SiloError, status_of
 from boundary.metadata import STATUS_KEY
 from cli.main import app
 from devstack.issuer import ensure_dev_issuer
-from silo.data.v1 import campaign_pb2, campaign_pb2_grpc
-from silo.resolver.v1 import tenant_pb2, tenant_pb2_grpc
-from silo.search.v1 import event_pb2, event_pb2_grpc
-from silo.storage.v1 import object_pb2, object_pb2_grpc
+from silo.data.v1 import campaign_pb2
+from silo.resolver.v1 import tenant_pb2
+from silo.search.v1 import event_pb2
+from silo.storage.v1 import object_pb2
 
 
 def abort(context: grpc.ServicerContext, error: SiloError) -> None:
@@ -31,15 +32,15 @@ def abort(context: grpc.ServicerContext, error: SiloError) -> None:
     context.abort(getattr(grpc.StatusCode, error.code), error.message)
 
 
-class FakeGateway(
-    campaign_pb2_grpc.CampaignServiceServicer,
-    tenant_pb2_grpc.TenantServiceServicer,
-    object_pb2_grpc.ObjectServiceServicer,
-    event_pb2_grpc.EventServiceServicer,
-):
-    """Remembers what it was asked and answers as it is told."""
+class FakeGateway(grpc.GenericRpcHandler):
+    """Remembers what it was asked and answers as it is told.
+
+    A method that the class does not have answers with what `answers` holds for it, or else emptily.
+    """
 
     def __init__(self) -> None:
+        self.answers: dict[str, Any] = {}
+        self.methods = {method.path: method for method in all_methods() if method.edge}
         self.requests: list[Any] = []
         self.metadata: list[dict[str, str]] = []
         self.error: SiloError | None = None
@@ -48,6 +49,28 @@ class FakeGateway(
         self.rejects: dict[str, str] = {}
         self.events: dict[str, event_pb2.Event] = {}
         self.fail_after_batches: int | None = None
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        method = self.methods.get(details.method)
+        if method is None:
+            return None
+        shapes = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, False): grpc.stream_unary_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }
+        name = method.descriptor.name
+
+        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+            self.took(request, context)
+            return self.answers.get(name) or method.response_type()
+
+        return shapes[method.client_streaming, method.server_streaming](
+            getattr(self, name, answer),
+            request_deserializer=method.request_type.FromString,
+            response_serializer=method.response_type.SerializeToString,
+        )
 
     def took(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.requests.append(request)
@@ -205,13 +228,7 @@ def gateway(silo: Silo, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGateway
     options = (("grpc.max_receive_message_length", 4 * 1024 * 1024),)
     with ThreadPoolExecutor(4) as executor:
         server = grpc.server(executor, options=options)
-        for add in (
-            campaign_pb2_grpc.add_CampaignServiceServicer_to_server,
-            tenant_pb2_grpc.add_TenantServiceServicer_to_server,
-            object_pb2_grpc.add_ObjectServiceServicer_to_server,
-            event_pb2_grpc.add_EventServiceServicer_to_server,
-        ):
-            add(fake, server)
+        server.add_generic_rpc_handlers((fake,))
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         monkeypatch.setenv("SILO_GATEWAY_ADDRESS", f"127.0.0.1:{port}")
