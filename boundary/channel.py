@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
 import grpc
 
 from boundary.interceptors.serve import HARD_MAX_MESSAGE_BYTES, METADATA_BYTES
@@ -15,11 +18,28 @@ OPTIONS = (
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.min_reconnect_backoff_ms", 2_000),  # how long one attempt may take
+    ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_retries", 0),
 )
-"""A service that comes back is found within a second. Retries are the caller's decision, never the channel's."""
+"""A service that comes back is found within half a second. Retries are the caller's decision, never the channel's."""
+
+
+RECONNECT_SECONDS = 0.75
+"""How long a call waits for a channel that is not connected: a little longer than until the next attempt."""
+
+
+async def connected(channel: grpc.aio.Channel) -> None:
+    """Returns once a channel is connected, or after RECONNECT_SECONDS.
+
+    Nothing has been sent yet, so that waiting is safe for any call; a service that has just started or come back
+    is reached instead of refused. One that is down still fails the call, soon.
+    """
+    if channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY:
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(RECONNECT_SECONDS):
+            await channel.channel_ready()
 
 
 def open_channel(address: str) -> grpc.aio.Channel:

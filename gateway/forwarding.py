@@ -8,6 +8,7 @@ from typing import TypeVar
 import grpc
 
 from boundary.catalog import Method
+from boundary.channel import connected
 from boundary.context import CONTEXT_KEY
 from boundary.errors import tenant_unavailable
 from boundary.interceptors.call import Call
@@ -38,8 +39,11 @@ _UNARY_SECONDS = 60.0
 class Forwarding:
     """Starts calls of one method at its service."""
 
-    def __init__(self, method: Method, contexts: ContextCache) -> None:
+    def __init__(
+        self, method: Method, *, contexts: ContextCache, channel: grpc.aio.Channel
+    ) -> None:
         self.method = method
+        self.channel = channel
         self._contexts = contexts
         self._takes_context = method.credential == policy_pb2.CREDENTIAL_CONTEXT
         streams = method.client_streaming or method.server_streaming
@@ -55,6 +59,7 @@ class Forwarding:
             SiloError: the call cannot be started, or the service refused it.
         """
         resolved = await self._resolved(call) if self._takes_context else None
+        await connected(self.channel)
         try:
             return await start(_metadata(call, resolved), self._timeout(call))
         except grpc.aio.AioRpcError as error:

@@ -27,23 +27,21 @@ Upstream = Any
 """A call to the service behind: one of grpc.aio's call objects, whose common base has no reading or writing."""
 
 
-def handler_of(
-    forwarding: Forwarding, channel: grpc.aio.Channel, chain: Chain
-) -> grpc.RpcMethodHandler[Any, Any]:
-    """The gRPC handler that forwards calls of a method over a channel."""
+def handler_of(forwarding: Forwarding, chain: Chain) -> grpc.RpcMethodHandler[Any, Any]:
+    """The gRPC handler that forwards calls of a method."""
     method = forwarding.method
     if method.client_streaming and method.server_streaming:
-        return grpc.stream_stream_rpc_method_handler(_stream_stream(forwarding, channel, chain))
+        return grpc.stream_stream_rpc_method_handler(_stream_stream(forwarding, chain))
     if method.client_streaming:
-        return grpc.stream_unary_rpc_method_handler(_stream_unary(forwarding, channel, chain))
+        return grpc.stream_unary_rpc_method_handler(_stream_unary(forwarding, chain))
     if method.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(_unary_stream(forwarding, channel, chain))
-    return grpc.unary_unary_rpc_method_handler(_unary_unary(forwarding, channel, chain))
+        return grpc.unary_stream_rpc_method_handler(_unary_stream(forwarding, chain))
+    return grpc.unary_unary_rpc_method_handler(_unary_unary(forwarding, chain))
 
 
-def _unary_unary(forwarding: Forwarding, channel: grpc.aio.Channel, chain: Chain) -> Any:
+def _unary_unary(forwarding: Forwarding, chain: Chain) -> Any:
     method = forwarding.method
-    open_call: Any = channel.unary_unary(method.path)
+    open_call: Any = forwarding.channel.unary_unary(method.path)
 
     async def behaviour(raw: bytes, rpc: Rpc) -> bytes:
         async def start(metadata: Metadata, seconds: float | None) -> bytes:
@@ -61,9 +59,9 @@ def _unary_unary(forwarding: Forwarding, channel: grpc.aio.Channel, chain: Chain
     return behaviour
 
 
-def _unary_stream(forwarding: Forwarding, channel: grpc.aio.Channel, chain: Chain) -> Any:
+def _unary_stream(forwarding: Forwarding, chain: Chain) -> Any:
     method = forwarding.method
-    open_call: Any = channel.unary_stream(method.path)
+    open_call: Any = forwarding.channel.unary_stream(method.path)
 
     async def behaviour(raw: bytes, rpc: Rpc) -> None:
         async def start(metadata: Metadata, seconds: float | None) -> tuple[Upstream, bytes | None]:
@@ -83,9 +81,9 @@ def _unary_stream(forwarding: Forwarding, channel: grpc.aio.Channel, chain: Chai
     return behaviour
 
 
-def _stream_unary(forwarding: Forwarding, channel: grpc.aio.Channel, chain: Chain) -> Any:
+def _stream_unary(forwarding: Forwarding, chain: Chain) -> Any:
     method = forwarding.method
-    open_call: Any = channel.stream_unary(method.path)
+    open_call: Any = forwarding.channel.stream_unary(method.path)
 
     async def behaviour(_: object, rpc: Rpc) -> bytes:
         async def start(metadata: Metadata, seconds: float | None) -> Upstream:
@@ -106,9 +104,9 @@ def _stream_unary(forwarding: Forwarding, channel: grpc.aio.Channel, chain: Chai
     return behaviour
 
 
-def _stream_stream(forwarding: Forwarding, channel: grpc.aio.Channel, chain: Chain) -> Any:
+def _stream_stream(forwarding: Forwarding, chain: Chain) -> Any:
     method = forwarding.method
-    open_call: Any = channel.stream_stream(method.path)
+    open_call: Any = forwarding.channel.stream_stream(method.path)
 
     async def behaviour(_: object, rpc: Rpc) -> None:
         async def start(metadata: Metadata, seconds: float | None) -> Upstream:

@@ -39,7 +39,9 @@ class Routes(grpc.GenericRpcHandler):
         """
         exposed = [method for method in methods if method.edge]
         self._handlers = {
-            method.path: handler_of(Forwarding(method, contexts), backends.channel(method), chain)
+            method.path: handler_of(
+                Forwarding(method, contexts=contexts, channel=backends.channel(method)), chain
+            )
             for method in exposed
         }
         self._unknown: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(

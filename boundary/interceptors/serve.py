@@ -81,7 +81,9 @@ async def serve(
             raise
     except grpc.aio.InternalError as raised:
         # gRPC takes nothing more for a call that was cut off, and says so before it cancels the task.
-        _close(chain, call, call.refusal or Cancelled("CALLER_GONE", "the caller cancelled the call"))
+        _close(
+            chain, call, call.refusal or Cancelled("CALLER_GONE", "the caller cancelled the call")
+        )
         raise asyncio.CancelledError from raised
     except Exception as raised:  # noqa: BLE001 - the caller must have an answer whatever happened
         error = _failure(call, raised)
