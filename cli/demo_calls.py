@@ -125,14 +125,14 @@ def delete_object(client: Client, path: str) -> str:
     return "deleted"
 
 
-def ingest(client: Client, event_id: str, *, recipient: str) -> str:
-    """Takes an open event of a campaign with the same id; how many were new."""
+def ingest(client: Client, event_id: str, *, subject: str) -> str:
+    """Takes an event outside campaigns, whose recipient has the same id; how many were new."""
     stub = client.stub(event_pb2_grpc.EventServiceStub)
     event = event_pb2.Event(
         event_id=event_id,
         event_type=event_pb2.EVENT_TYPE_OPEN,
-        campaign_id=event_id,
-        recipient=recipient,
+        recipient=f"{event_id}@example.com",
+        subject=subject,
     )
     event.timestamp.GetCurrentTime()
     batch = event_pb2.IngestEventsRequest(events=[event])
@@ -140,13 +140,13 @@ def ingest(client: Client, event_id: str, *, recipient: str) -> str:
     return f"{sum(answer.accepted_count for answer in answers)} accepted"
 
 
-def recipients_of(client: Client, campaign: str) -> str:
-    """The recipients in a campaign's events."""
+def subjects_of(client: Client, event_id: str) -> str:
+    """The subjects of the events whose recipient has this id."""
     stub = client.stub(event_pb2_grpc.EventServiceStub)
     request = event_pb2.SearchEventsRequest()
-    request.filter.campaign_ids.append(campaign)
+    request.filter.recipient = f"{event_id}@example.com"
     found = client.call(stub.SearchEvents, request).events
-    return ", ".join(event.recipient for event in found)
+    return ", ".join(event.subject for event in found)
 
 
 def first_page_token(client: Client) -> str:

@@ -93,9 +93,7 @@ class Script:
                 ),
                 Step(
                     title=f"{tenant_id} ingests event {self._shared}",
-                    attempt=partial(
-                        demo_calls.ingest, client, self._shared, recipient=_recipient_of(tenant_id)
-                    ),
+                    attempt=partial(demo_calls.ingest, client, self._shared, subject=name),
                 ),
             ]
         read_back = [
@@ -271,7 +269,7 @@ class Script:
         client, name = self._actors.tenant(tenant_id), _name_of(tenant_id)
         _expect(name, demo_calls.get_campaign(client, self._shared))
         _expect(name, demo_calls.read(client, self._path))
-        _expect(_recipient_of(tenant_id), demo_calls.recipients_of(client, self._shared))
+        _expect(name, demo_calls.subjects_of(client, self._shared))
         return f"campaign, file and event are those of {tenant_id}"
 
     def _same_words(self, client: Client) -> str:
@@ -299,10 +297,6 @@ class Script:
 
 def _name_of(tenant_id: str) -> str:
     return f"Spring sale of {tenant_id}"
-
-
-def _recipient_of(tenant_id: str) -> str:
-    return f"someone@tenant-{tenant_id.lower()}.example"
 
 
 def _expect(wanted: str, got: str) -> None:

@@ -17,7 +17,7 @@ from silo.search.v1 import event_pb2
 _PANEL = "Which events"
 _TYPES = event_pb2.EventType.DESCRIPTOR
 _TYPE_FIELD = event_pb2.Event.DESCRIPTOR.fields_by_name["event_type"]
-_TYPE_WORDS = "|".join(
+_TYPE_WORDS = ", ".join(
     value.name.removeprefix(enum_prefix(_TYPES)).lower() for value in _TYPES.values if value.number
 )
 

@@ -143,7 +143,7 @@ def _print_types(report: Report) -> None:
     ]
     events = sum(bucket.count for bucket in report.types.buckets)
     rows.append(["all", f"{events:,}", f"{report.unique.count:,}"])
-    print_table(("type", ">events", ">unique recipients"), rows, empty="")
+    print_table(("type", ">events", ">recipients"), rows, empty="")
 
 
 def _print_campaigns(report: Report) -> None:
@@ -160,13 +160,13 @@ def _print_campaigns(report: Report) -> None:
     columns = (
         "campaign",
         ">events",
-        ">unique recipients",
+        ">recipients",
         ">sent",
         ">delivered",
-        ">open rate",
-        ">click rate",
-        ">bounce rate",
-        ">complaint rate",
+        ">opened",
+        ">clicked",
+        ">bounced",
+        ">complained",
     )
     console().print()
     print_table(columns, rows, empty="")

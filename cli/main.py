@@ -7,31 +7,31 @@ from typing import ClassVar
 
 import typer
 
-from cli.lazy import LazyGroup
+from cli.lazy import Entry, LazyGroup
 
 
 class _Silo(LazyGroup):
-    modules: ClassVar[dict[str, str]] = {
-        "up": "cli.up",
-        "demo": "cli.demo",
-        "token": "cli.token",
-        "tenants": "cli.tenants",
-        "keys": "cli.keys",
-        "config": "cli.config",
-        "users": "cli.users",
-        "campaigns": "cli.campaigns",
-        "lists": "cli.lists",
-        "templates": "cli.templates",
-        "entities": "cli.entities",
-        "analytics": "cli.analytics",
-        "put": "cli.transfers",
-        "get": "cli.transfers",
-        "ls": "cli.objects",
-        "stat": "cli.objects",
-        "cp": "cli.objects",
-        "rm": "cli.objects",
-        "sign": "cli.signing",
-        "events": "cli.events",
+    entries: ClassVar[dict[str, Entry]] = {
+        "up": Entry("cli.up", "Run the whole suite here, until Ctrl-C."),
+        "demo": Entry("cli.demo", "Walk through the isolation, and show each refusal."),
+        "token": Entry("cli.token", "Print a JWT signed by the development issuer."),
+        "tenants": Entry("cli.tenants", "The tenant directory, for operators."),
+        "keys": Entry("cli.keys", "The keys that sign tenant contexts, for operators."),
+        "config": Entry("cli.config", "The tenant's own settings."),
+        "users": Entry("cli.users", "Users of the tenant."),
+        "campaigns": Entry("cli.campaigns", "Campaigns of the tenant."),
+        "lists": Entry("cli.lists", "Recipient lists of the tenant."),
+        "templates": Entry("cli.templates", "Templates of the tenant, with their content."),
+        "entities": Entry("cli.entities", "Several entities at once, described in JSON."),
+        "analytics": Entry("cli.analytics", "Daily counters of the tenant."),
+        "put": Entry("cli.transfers", "Store a file as an object."),
+        "get": Entry("cli.transfers", "Fetch an object into a file."),
+        "ls": Entry("cli.objects", "List objects and folders."),
+        "stat": Entry("cli.objects", "Describe an object without its content."),
+        "cp": Entry("cli.objects", "Copy an object within the tenant."),
+        "rm": Entry("cli.objects", "Delete an object, or many."),
+        "sign": Entry("cli.signing", "URLs that put or get one object without a token."),
+        "events": Entry("cli.events", "E-mail events of the tenant."),
     }
 
 

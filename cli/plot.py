@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import plotext
 from rich.text import Text
 
 from cli.render import console
@@ -29,6 +28,8 @@ def print_bars(title: str, labels: Sequence[str], values: Sequence[int]) -> None
 
 def bars(labels: Sequence[str], values: Sequence[int], *, width: int, height: int = _HEIGHT) -> str:
     """A bar chart as lines of text without colours."""
+    import plotext  # noqa: PLC0415 - a third of a second that only a plot is worth
+
     figure: Any = plotext.figure
     figure.clear()
     figure.theme("colorless")

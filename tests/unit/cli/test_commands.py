@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -73,6 +75,15 @@ def test_the_top_shows_every_group(silo) -> None:
     shown = silo("--help").stdout
     for name in ("up", "demo", "campaigns", "put", "get", "events"):
         assert f" {name} " in shown
+
+
+def test_the_help_of_the_top_imports_no_command() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from cli.main import app;"
+        "assert 'campaigns' in CliRunner().invoke(app, ['--help']).stdout;"
+        "sys.exit('grpc' in sys.modules or 'plotext' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_an_unknown_command(silo) -> None:

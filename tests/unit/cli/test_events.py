@@ -155,7 +155,7 @@ def test_finds_events(silo, gateway) -> None:
 def test_reports_in_tables_and_a_plot(silo, gateway) -> None:
     result = silo("events", "report", "--tenant", "A", "--time-zone", "America/New_York")
     assert result.exit_code == 0, result.stderr
-    assert "open    1,234                 900" in result.stdout
+    assert "open    1,234          900" in result.stdout
     assert "spring" in result.stdout
     assert "12.5%" in result.stdout
     assert "Events by day (America/New_York)" in result.stdout
