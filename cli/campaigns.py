@@ -2,7 +2,8 @@
 
 import typer
 
-from cli.resources import Resource, register
+from cli.resource import Resource
+from cli.resources import register
 from silo.data.v1 import campaign_pb2
 
 app = typer.Typer(help="Campaigns of the tenant.", no_args_is_help=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from cli.command import command
@@ -19,7 +20,9 @@ from cli.render import console, print_json
 from cli.session import Session
 from devstack.issuer import DevIssuer, IssuerMissing
 
-_TITLE_WIDTH = 52
+_TITLE_WIDTH = 42
+_ROOMY_WIDTH = 110
+_ROOMY_TITLE = 50
 
 app = typer.Typer()
 
@@ -99,7 +102,7 @@ def _walk(script: Script, out: Console | None) -> list[Outcome]:
             outcome = perform(step)
             outcomes.append(outcome)
             if out is not None:
-                out.print(_line(outcome), soft_wrap=True)
+                out.print(_row(outcome, width=out.width))
     return outcomes
 
 
@@ -139,13 +142,19 @@ def _try(step: Step) -> Outcome:
     return Outcome(step=step, code="OK", reason="", message=message, expected=step.refusal is None)
 
 
-def _line(outcome: Outcome) -> Text:
-    mark = ("✓ ", "green") if outcome.expected else ("✗ ", "bold red")
-    title = outcome.step.title.ljust(_TITLE_WIDTH)
+def _row(outcome: Outcome, *, width: int) -> Table:
+    """One outcome in columns, which fold where the terminal is narrow; the message stands where it has room."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=2, justify="right")
+    grid.add_column(width=_ROOMY_TITLE if width >= _ROOMY_WIDTH else _TITLE_WIDTH)
+    grid.add_column(overflow="fold")
+    mark = Text("✓", style="green") if outcome.expected else Text("✗", style="bold red")
     said = f"{outcome.code} ({outcome.reason})" if outcome.reason else outcome.code
-    style = "yellow" if outcome.code != "OK" else "green"
-    parts: list[Any] = ["  ", mark, title, " ", (said, style), ("  " + outcome.message, "dim")]
+    result = Text(said, style="green" if outcome.code == "OK" else "yellow")
+    if width >= _ROOMY_WIDTH or not outcome.expected:
+        result.append(f"  {outcome.message}", style="dim")
     if not outcome.expected:
         wanted = " ".join(outcome.step.refusal) if outcome.step.refusal else "OK"
-        parts.append((f"  (must be {wanted})", "bold red"))
-    return Text.assemble(*parts)
+        result.append(f"  (must be {wanted})", style="bold red")
+    grid.add_row(mark, Text(outcome.step.title), result)
+    return grid

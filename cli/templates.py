@@ -13,11 +13,11 @@ from cli.command import command
 from cli.fields import document, fill, given, settable
 from cli.render import document as json_document
 from cli.render import print_json
+from cli.resource import Resource
 from cli.resources import (
     Assignments,
     Etag,
     Identifier,
-    Resource,
     Source,
     apply_update,
     register,

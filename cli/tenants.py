@@ -5,7 +5,8 @@ from __future__ import annotations
 import typer
 
 from cli.command import command
-from cli.resources import Etag, Identifier, Resource, register, show
+from cli.resource import Resource
+from cli.resources import Etag, Identifier, register, show
 from cli.session import Session
 from silo.resolver.v1 import tenant_pb2, tenant_pb2_grpc
 
