@@ -9,7 +9,15 @@ import grpc
 
 from boundary.interceptors.serve import HARD_MAX_MESSAGE_BYTES, METADATA_BYTES
 
+FLOW_CONTROL = (
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 1024 * 1024),
+)
+"""A fixed window of 1 MiB for each stream. The window that gRPC would grow by itself held up to 100 MiB of a fast
+upload in memory and was no faster."""
+
 OPTIONS = (
+    *FLOW_CONTROL,
     ("grpc.max_receive_message_length", HARD_MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", HARD_MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", METADATA_BYTES),

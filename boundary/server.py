@@ -13,12 +13,14 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from boundary.channel import FLOW_CONTROL
 from boundary.http import HttpServer
 from boundary.interceptors.serve import HARD_MAX_MESSAGE_BYTES, METADATA_BYTES
 
 _log = logging.getLogger(__name__)
 
 _OPTIONS = (
+    *FLOW_CONTROL,
     ("grpc.max_receive_message_length", HARD_MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", HARD_MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", METADATA_BYTES),
