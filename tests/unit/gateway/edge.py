@@ -196,7 +196,12 @@ async def listening(handlers: Any) -> tuple[grpc.aio.Server, str]:
 
 @asynccontextmanager
 async def edge(
-    home: Path, *, service: str = "storage", servicers: Any = None, handlers: Any = None
+    home: Path,
+    *,
+    service: str = "storage",
+    servicers: Any = None,
+    handlers: Any = None,
+    http_port: int = 0,
 ) -> AsyncIterator[Edge]:
     """A gateway before one service: servicers behind a service's own chain, or bare handlers, or nothing."""
     write_home(home)
@@ -214,8 +219,9 @@ async def edge(
             stack.push_async_callback(bare.stop, 0)
         settings = GatewaySettings(
             home=home,
+            environment="development",
             gateway_listen="127.0.0.1:0",
-            gateway_http_listen="127.0.0.1:0",
+            gateway_http_listen=f"127.0.0.1:{http_port}",
             resolver_address=resolver_address,
             drain_seconds=0.2,
             **{f"{service}_address": address},  # type: ignore[arg-type]

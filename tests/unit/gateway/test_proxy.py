@@ -220,9 +220,7 @@ async def test_an_error_in_the_middle_of_a_stream(objects: Any) -> None:
 async def test_an_error_while_the_client_still_sends(objects: Any) -> None:
     running, stub, _ = objects
     call = stub.UploadObject(metadata=bearer())
-    await call.write(
-        object_pb2.UploadObjectRequest(spec=object_pb2.UploadSpec(path="refused"))
-    )
+    await call.write(object_pb2.UploadObjectRequest(spec=object_pb2.UploadSpec(path="refused")))
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call
     assert reason_of(raised.value) == "INVALID_FIELD"
