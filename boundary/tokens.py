@@ -139,7 +139,7 @@ class TokenVerifier:
             )
         except jwt.ExpiredSignatureError as error:
             raise _refused("TOKEN_EXPIRED", "the token is expired") from error
-        except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise _refused("TOKEN_SIGNATURE", "the token does not verify") from error
         _check_times(claims)
         _check_audience(claims, issuer)
