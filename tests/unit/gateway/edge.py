@@ -64,6 +64,7 @@ class FakeResolver:
     gate: asyncio.Event | None = None
     refusal: SiloError | None = None
     watchers: list[asyncio.Queue[context_pb2.WatchTenantsResponse]] = field(default_factory=list)
+    watched: asyncio.Event = field(default_factory=asyncio.Event)
     operator_calls: list[dict[str, list[Any]]] = field(default_factory=list)
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
@@ -122,6 +123,7 @@ class FakeResolver:
     async def _watch(self, _: Any, rpc: Any) -> None:
         queue: asyncio.Queue[context_pb2.WatchTenantsResponse] = asyncio.Queue()
         self.watchers.append(queue)
+        self.watched.set()
         await rpc.write(context_pb2.WatchTenantsResponse(synced=context_pb2.Synced()))
         while True:
             await rpc.write(await queue.get())
@@ -231,8 +233,7 @@ async def edge(
         stack.push_async_callback(gateway.stop)
         channel = open_channel(f"127.0.0.1:{gateway.port}")
         stack.push_async_callback(channel.close)
-        while not resolver.watchers:
-            await asyncio.sleep(0.005)
+        await resolver.watched.wait()
         yield Edge(
             channel=channel,
             resolver=resolver,
