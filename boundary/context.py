@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,8 +22,6 @@ from boundary.ids import PrincipalId, TenantId, TenantSlug, is_tenant_id, slug_o
 from boundary.permissions import Permissions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 CONTEXT_KEY = "x-silo-context"
@@ -253,14 +250,19 @@ def current_context() -> TenantContext | None:
     return _current.get()
 
 
-@contextmanager
-def serving(context: TenantContext) -> Iterator[None]:
-    """Makes context the current one within the block; used by the chain and by background recovery."""
-    token = _current.set(context)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+class serving:  # noqa: N801 - reads as what it does: `with serving(context):`
+    """Makes a context the current one within the block; used by the chain and by background recovery."""
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: TenantContext) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._context)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
 
 
 def _refused(reason: str) -> Unauthenticated:

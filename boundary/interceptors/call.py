@@ -24,7 +24,6 @@ class Call:
         method: which method, with its guard.
         metadata: the caller's metadata as it came, key and value pairs.
         deadline: when the caller stops waiting, in `time.monotonic()` seconds; None for never.
-        peer: where the caller is.
         started: when the call came, in `time.monotonic()` seconds.
         request_id: names the call in audit, logs and errors.
         principal: who calls, as soon as it is known; empty until then.
@@ -44,7 +43,6 @@ class Call:
     method: Method
     metadata: tuple[tuple[str, str | bytes], ...]
     deadline: float | None
-    peer: str
     started: float = field(default_factory=time.monotonic)
     request_id: str = ""
     principal: PrincipalId = NOBODY

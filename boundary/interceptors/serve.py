@@ -68,7 +68,6 @@ async def serve(
         method=method,
         metadata=tuple(rpc.invocation_metadata() or ()),
         deadline=None if remaining is None else time.monotonic() + remaining,
-        peer=rpc.peer(),
         task=asyncio.current_task(),
     )
     try:

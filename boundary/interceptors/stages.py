@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -42,7 +42,7 @@ class Identify(Stage):
         if len(sent) == 1 and isinstance(sent[0], str) and is_request_id(sent[0]):
             call.request_id = sent[0]
         else:
-            call.request_id = os.urandom(12).hex()
+            call.request_id = f"{random.getrandbits(96):024x}"
 
 
 class Measure(Stage):
@@ -71,8 +71,11 @@ class Audit(Stage):
         self._log.require_writable()
 
     def leave(self, call: Call) -> None:
-        """Records the call, unless a service behind this one has done so."""
-        if not call.recorded_downstream:
+        """Records the call, unless a service behind this one has done so.
+
+        Where the call was ended from outside, the refusal was decided here and stands in no other record.
+        """
+        if not call.recorded_downstream or call.refusal is not None:
             self._log.record(
                 call,
                 status=call.status,

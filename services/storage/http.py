@@ -163,7 +163,6 @@ class SignedUrls:
             method=self._methods[method],
             metadata=(),
             deadline=None,
-            peer=request.remote or "",
             task=asyncio.current_task(),
             request=request,
         )
