@@ -30,7 +30,7 @@ OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_retries", 0),
 )
-"""A service that comes back is found within half a second. Retries are the caller's decision, never the channel's."""
+"""A service that comes back is found within half a second. Whether to retry is the caller's decision."""
 
 
 RECONNECT_SECONDS = 0.75
@@ -50,6 +50,11 @@ async def connected(channel: grpc.aio.Channel) -> None:
             await channel.channel_ready()
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    """A channel to a process of the suite."""
-    return grpc.aio.insecure_channel(address, options=OPTIONS)
+def open_channel(address: str, *, own_connection: bool = False) -> grpc.aio.Channel:
+    """A channel to a process of the suite.
+
+    Args:
+        own_connection: share the connection with no other channel to the same address, as gRPC otherwise does.
+    """
+    own = (("grpc.use_local_subchannel_pool", 1),) if own_connection else ()
+    return grpc.aio.insecure_channel(address, options=(*OPTIONS, *own))

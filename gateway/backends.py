@@ -21,7 +21,9 @@ class Backends:
     def __init__(self, addresses: Mapping[str, str]) -> None:
         """Takes the address of each service by its name in the catalog."""
         self._unary = {name: open_channel(address) for name, address in addresses.items()}
-        self._streams = {name: open_channel(address) for name, address in addresses.items()}
+        self._streams = {
+            name: open_channel(address, own_connection=True) for name, address in addresses.items()
+        }
 
     def unary(self, service: str) -> grpc.aio.Channel:
         """The channel for a service's unary calls."""
