@@ -72,12 +72,14 @@ def proxy_handler(target: str) -> grpc.GenericRpcHandler:
     )
 
 
+def _data_peer(arguments: list[str]) -> grpc.GenericRpcHandler:
+    return data_handler(Path(arguments[0]), arguments[1])
+
+
 async def serve(role: str, listen: str, arguments: list[str]) -> None:
     """Serves until the process is ended."""
-    if role == "data":
-        handler = data_handler(Path(arguments[0]), arguments[1])
-    else:
-        handler = proxy_handler(arguments[0])
+    make = {"data": _data_peer, "proxy": lambda arguments: proxy_handler(arguments[0])}
+    handler = make[role](arguments)
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((handler,))
     server.add_insecure_port(listen)

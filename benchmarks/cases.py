@@ -276,7 +276,9 @@ def _cached_resolution_micros(stack: Stack) -> float:
             from boundary.settings import ProcessSettings  # noqa: PLC0415
             from boundary.tokens import TokenVerifier  # noqa: PLC0415
 
-            verifier = TokenVerifier(load_issuers(ProcessSettings(home=stack.home, environment="development")))
+            verifier = TokenVerifier(
+                load_issuers(ProcessSettings(home=stack.home, environment="development"))
+            )
             cache = ContextCache(Resolution(channel), states=TenantStates(LiveCalls()))
             authorization = f"Bearer {stack.token('A')}"
             count = 20_000

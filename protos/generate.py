@@ -40,7 +40,9 @@ def run_protoc(*outputs: str) -> None:
 
 def generate(target: Path) -> None:
     """Writes messages, stubs and their types below target."""
-    scripts = Path(sys.executable).parent  # the plugins of this virtual environment, on the path or not
+    scripts = Path(
+        sys.executable
+    ).parent  # the plugins of this virtual environment, on the path or not
     run_protoc(
         *(
             f"--plugin={plugin}={scripts / plugin}"

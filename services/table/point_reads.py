@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 SLOW_SECONDS = 0.02
-"""A read that takes longer comes from a slow disk. It is well above what a busy machine makes a thread wait for its
-turn, which sending reads to other threads would only make worse."""
+"""A read that takes longer comes from a slow disk.
+
+It is well above what a busy machine makes a thread wait for its turn, which sending reads to other
+threads would only make worse.
+"""
 
 REST_SECONDS = 0.25
 """For how long the threads read after that."""

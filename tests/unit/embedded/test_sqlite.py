@@ -1,4 +1,4 @@
-"""The database behind the embedded engines: group commit, failures that stay apart, a full disk, an orderly end."""
+"""The database behind the embedded engines: group commit, failures that stay apart, a full disk, an end."""
 
 from __future__ import annotations
 

@@ -98,7 +98,8 @@ async def suite(tmp_path: Path) -> AsyncIterator[Suite]:
         ResolverSettings(
             home=tmp_path,
             environment="development",
-            resolver_listen="127.0.0.1:0", resolver_http_listen="127.0.0.1:0"
+            resolver_listen="127.0.0.1:0",
+            resolver_http_listen="127.0.0.1:0",
         )
     )
     await server.start()
