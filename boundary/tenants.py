@@ -32,27 +32,23 @@ class LiveCalls:
     """The calls under way, by tenant."""
 
     def __init__(self) -> None:
-        self._calls: dict[TenantId, set[int]] = {}
-        self._by_id: dict[int, Call] = {}
+        self._calls: dict[TenantId, set[Call]] = {}
 
     def add(self, tenant_id: TenantId, call: Call) -> None:
         """Notes that call is under way."""
-        self._by_id[id(call)] = call
-        self._calls.setdefault(tenant_id, set()).add(id(call))
+        self._calls.setdefault(tenant_id, set()).add(call)
 
     def remove(self, tenant_id: TenantId, call: Call) -> None:
         """Notes that call has ended."""
-        self._by_id.pop(id(call), None)
         calls = self._calls.get(tenant_id)
         if calls is not None:
-            calls.discard(id(call))
+            calls.discard(call)
             if not calls:
                 del self._calls[tenant_id]
 
     def end(self, tenant_id: TenantId) -> None:
         """Ends every call of a tenant with the answer for a tenant that is not available."""
-        for key in tuple(self._calls.get(tenant_id, ())):
-            call = self._by_id[key]
+        for call in tuple(self._calls.get(tenant_id, ())):
             if call.task is not None and call.refusal is None:
                 call.refusal = tenant_unavailable()
                 call.task.cancel()
@@ -88,8 +84,12 @@ class TenantStates:
             PermissionDenied: the tenant may not work.
             Unauthenticated: the context is of an older generation; resolve again.
         """
-        self.require_active(context.tenant_id)
-        if context.generation < self.newest_generation(context.tenant_id):
+        state = self._states.get(context.tenant_id)
+        if state is None or context.generation > state.generation:
+            return  # the resolver signed it after what was heard last
+        if not state.active:
+            raise tenant_unavailable()
+        if context.generation < state.generation:
             raise Unauthenticated(STALE, "the tenant context is not the newest; resolve again")
 
     def require_active(self, tenant_id: TenantId) -> None:

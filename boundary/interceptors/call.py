@@ -16,7 +16,7 @@ from boundary.tokens import Caller
 NOBODY = PrincipalId("")
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Call:
     """One call.
 

@@ -297,6 +297,16 @@ async def test_the_next_call_of_a_suspended_tenant_and_of_an_old_generation(obje
     await stub.GetObject(object_pb2.GetObjectRequest(path="x"), metadata=fresh)
 
 
+async def test_a_context_that_is_newer_than_what_was_heard_is_taken(objects: Any) -> None:
+    running, stub, _ = objects
+    running.states.observe(TenantState(tenant_id=TenantId("A"), generation=2, active=False))
+    resumed = running.metadata("A", generation=3)
+    await stub.GetObject(object_pb2.GetObjectRequest(path="x"), metadata=resumed)
+    running.states.observe(TenantState(tenant_id=TenantId("A"), generation=4, active=False))
+    errors = await call_every_shape(stub, resumed)
+    assert {reason_of(error) for error in errors} == {"TENANT_UNAVAILABLE"}
+
+
 async def test_interleaved_tenants_each_see_their_own_context(objects: Any) -> None:
     running, stub, _ = objects
 
