@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 import grpc
 
@@ -33,6 +34,10 @@ OPTIONS = (
 """A service that comes back is found within half a second. Whether to retry is the caller's decision."""
 
 
+_CORE = "Internal error from Core"
+_ANSWER_SECONDS = 1.0
+_ANSWER_LOOKS = 100
+
 RECONNECT_SECONDS = 0.75
 """How long a call waits for a channel that is not connected: a little longer than until the next attempt."""
 
@@ -48,6 +53,25 @@ async def connected(channel: grpc.aio.Channel) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(RECONNECT_SECONDS):
             await channel.channel_ready()
+
+
+async def what_ended(call: Any, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+    """The error that really ended a call whose messages are streamed to the server.
+
+    Where the server's answer comes while a message is being sent, grpc.aio reports INTERNAL of its own making
+    first, and the answer takes its place a moment later.
+    """
+    for _ in range(_ANSWER_LOOKS):
+        if error.details() != _CORE:
+            break
+        await asyncio.sleep(_ANSWER_SECONDS / _ANSWER_LOOKS)
+        error = grpc.aio.AioRpcError(
+            await call.code(),
+            await call.initial_metadata(),
+            await call.trailing_metadata(),
+            await call.details(),
+        )
+    return error
 
 
 def open_channel(address: str, *, own_connection: bool = False) -> grpc.aio.Channel:

@@ -16,6 +16,7 @@ from typing import Any
 
 import grpc
 
+from boundary.channel import what_ended
 from boundary.interceptors.call import Call
 from boundary.interceptors.chain import Chain
 from boundary.interceptors.serve import Rpc, read_message, require_message_size, serve
@@ -165,14 +166,14 @@ async def _next_response(upstream: Upstream, call: Call) -> bytes | None:
     try:
         return _message(await upstream.read())
     except grpc.aio.AioRpcError as error:
-        raise failure_of(error, call) from error
+        raise failure_of(await what_ended(upstream, error), call) from error
 
 
 async def _answer(upstream: Upstream, call: Call) -> bytes:
     try:
         response: bytes = await upstream
     except grpc.aio.AioRpcError as error:
-        raise failure_of(error, call) from error
+        raise failure_of(await what_ended(upstream, error), call) from error
     return response
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 
+from boundary.channel import what_ended
 from boundary.context import CONTEXT_KEY, TenantContext
 from boundary.delegation import ContextSource
 from boundary.errors import (
@@ -56,12 +57,13 @@ class StorageContent:
             path=content_path(template_id), content_type=CONTENT_TYPE, sha256=sha256
         )
         metadata = await self._metadata(tenant)
+        call = self._stub.UploadObject(
+            _parts(spec, data), metadata=metadata, timeout=CONTENT_SECONDS
+        )
         try:
-            await self._stub.UploadObject(
-                _parts(spec, data), metadata=metadata, timeout=CONTENT_SECONDS
-            )
+            await call
         except grpc.aio.AioRpcError as error:
-            raise content_error(error) from error
+            raise content_error(await what_ended(call, error)) from error
 
     async def read(self, tenant: TenantContext, template_id: EntityId) -> Content | None:
         """As the port says."""

@@ -12,6 +12,7 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
+from boundary.channel import what_ended
 from boundary.context import CONTEXT_KEY, current_context
 from boundary.errors import InvalidArgument
 from boundary.ids import TenantId
@@ -264,9 +265,10 @@ async def test_a_suspension_ends_the_tenants_streams_and_no_others(objects: Any)
                 yield object_pb2.UploadObjectRequest(chunk=b"x")
                 await asyncio.sleep(0.005)
 
+        call = stub.UploadObject(parts(), metadata=running.metadata("A"))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.UploadObject(parts(), metadata=running.metadata("A"))
-        return caught.value
+            await call
+        return await what_ended(call, caught.value)
 
     tasks = [asyncio.create_task(download("A")), asyncio.create_task(download("AB"))]
     uploading = asyncio.create_task(upload())
