@@ -42,7 +42,11 @@ def peer(
     module: str, arguments: Sequence[str], *, environment: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A peer that runs for as long as the block does; it is ended by its id."""
-    process = subprocess.Popen([sys.executable, "-m", module, *arguments], env=dict(environment))
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        env=dict(environment),
+        start_new_session=True,  # as the suite's processes are: Linux schedules by session
+    )
     try:
         yield process
     finally:

@@ -34,9 +34,10 @@ def single(metadata: Iterable[tuple[str, str | bytes]], key: str) -> str | None:
     Raises:
         Unauthenticated: there are two or more, one of which may be forged.
     """
-    values = values_of(metadata, key)
-    if not values:
-        return None
-    if len(values) > 1 or not isinstance(values[0], str):
-        raise Unauthenticated("CREDENTIAL_DOUBLED", f"{key} must be sent once")
-    return values[0]
+    found: str | None = None
+    for name, value in metadata:
+        if name == key:
+            if found is not None or not isinstance(value, str):
+                raise Unauthenticated("CREDENTIAL_DOUBLED", f"{key} must be sent once")
+            found = value
+    return found

@@ -59,7 +59,8 @@ class Forwarding:
             SiloError: the call cannot be started, or the service refused it.
         """
         resolved = await self._resolved(call) if self._takes_context else None
-        await connected(self.channel)
+        if self.channel.get_state(try_to_connect=True) is not grpc.ChannelConnectivity.READY:
+            await connected(self.channel)
         try:
             return await start(_metadata(call, resolved), self._timeout(call))
         except grpc.aio.AioRpcError as error:

@@ -34,7 +34,6 @@ class Call:
         refusal: set where the call is ended from outside, before its task is cancelled.
         error: how the call failed, or None while it has not.
         status: the canonical status code's name with which it ended.
-        entered: how many stages of the chain it has entered.
         admitted: whether it passed the whole chain.
         recorded_downstream: whether a service behind this one has recorded the call.
         peer_service: the platform service that calls, for methods that take a peer's token.
@@ -53,7 +52,6 @@ class Call:
     refusal: SiloError | None = None
     error: SiloError | None = None
     status: str = "OK"
-    entered: int = 0
     admitted: bool = False
     recorded_downstream: bool = False
     peer_service: str = ""

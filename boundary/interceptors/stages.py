@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
 from boundary.audit import AuditLog
@@ -24,11 +24,11 @@ class Stage:
 
     name = ""
 
-    async def enter(self, call: Call) -> None:
-        """Lets the call go on, or raises a SiloError."""
+    def enter(self, call: Call) -> Awaitable[None] | None:
+        """Lets the call go on, or raises a SiloError; returns what is to be awaited first, if anything."""
 
     def leave(self, call: Call) -> None:
-        """Runs when the call has ended; `call.error` tells how."""
+        """Runs when the call has ended, however far it came; `call.error` tells how."""
 
 
 class Identify(Stage):
@@ -36,7 +36,7 @@ class Identify(Stage):
 
     name = "identify"
 
-    async def enter(self, call: Call) -> None:
+    def enter(self, call: Call) -> None:
         """Sets call.request_id."""
         sent = values_of(call.metadata, REQUEST_ID_KEY)
         if len(sent) == 1 and isinstance(sent[0], str) and is_request_id(sent[0]):
@@ -66,7 +66,7 @@ class Audit(Stage):
     def __init__(self, log: AuditLog) -> None:
         self._log = log
 
-    async def enter(self, call: Call) -> None:
+    def enter(self, call: Call) -> None:
         """Returns where the call can be recorded."""
         self._log.require_writable()
 
@@ -149,12 +149,12 @@ class Authenticate(Stage):
     ) -> None:
         self._by_credential = by_credential
 
-    async def enter(self, call: Call) -> None:
+    def enter(self, call: Call) -> Awaitable[None]:
         """Authenticates, or raises."""
         authenticator = self._by_credential.get(call.method.credential)
         if authenticator is None:
             raise Unauthenticated("CREDENTIAL_UNSUPPORTED", "this service takes no such credential")
-        await authenticator.authenticate(call)
+        return authenticator.authenticate(call)
 
 
 class Reside(Stage):
@@ -165,7 +165,7 @@ class Reside(Stage):
     def __init__(self, region: str) -> None:
         self._region = region
 
-    async def enter(self, call: Call) -> None:
+    def enter(self, call: Call) -> None:
         """Returns where the tenant's region is served here."""
         if call.context is not None and call.context.placement.region != self._region:
             raise FailedPrecondition(
@@ -182,7 +182,7 @@ class Track(Stage):
         self._live_calls = live_calls
         self._states = states
 
-    async def enter(self, call: Call) -> None:
+    def enter(self, call: Call) -> None:
         """Notes the call, then looks again: a change may have come between check and note.
 
         At the gateway a call has the caller's JWT and no context yet; its tenant is tracked all the same.
@@ -208,7 +208,7 @@ class Authorise(Stage):
 
     name = "authorise"
 
-    async def enter(self, call: Call) -> None:
+    def enter(self, call: Call) -> None:
         """Returns where the caller holds the permission."""
         permission = call.method.permission
         if not permission:
