@@ -82,7 +82,7 @@ class ServiceRuntime:
         return Server(
             name=self._service,
             listen=listen,
-            handlers=handlers_of(methods, servicers, self.chain()),
+            handler=handlers_of(methods, servicers, self.chain()),
             services=tuple(servicers),
             http=HttpServer(
                 http_listen, metrics=self.metrics, ready=self._watch.synced.is_set, routes=routes

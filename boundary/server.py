@@ -40,7 +40,7 @@ class Server:
         *,
         name: str,
         listen: str,
-        handlers: Sequence[grpc.GenericRpcHandler],
+        handler: grpc.GenericRpcHandler,
         services: Sequence[str],
         http: HttpServer,
         drain_seconds: float,
@@ -58,7 +58,7 @@ class Server:
         """
         self.name = name
         self._listen = listen
-        self._handlers = handlers
+        self._handler = handler
         self._services = services
         self._http = http
         self._drain_seconds = drain_seconds
@@ -79,7 +79,7 @@ class Server:
         self._tasks = [asyncio.create_task(_forever(work)) for work in self._background]
         await self._http.start()
         server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers(tuple(self._handlers))
+        server.add_generic_rpc_handlers((self._handler,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)

@@ -63,7 +63,7 @@ async def build(settings: GatewaySettings) -> Server:
     return Server(
         name="gateway",
         listen=settings.gateway_listen,
-        handlers=(routes,),
+        handler=routes,
         services=routes.services,
         http=HttpServer(settings.gateway_http_listen, metrics=metrics, ready=watch.synced.is_set),
         drain_seconds=settings.drain_seconds,

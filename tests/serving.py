@@ -73,7 +73,7 @@ async def serving(
         if method.descriptor.containing_service.full_name in servicers
     ]
     server = grpc.aio.server(options=(("grpc.max_receive_message_length", 16 * 1024 * 1024),))
-    server.add_generic_rpc_handlers(tuple(handlers_of(methods, servicers, chain)))
+    server.add_generic_rpc_handlers((handlers_of(methods, servicers, chain),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     channel = open_channel(f"127.0.0.1:{port}")

@@ -28,8 +28,8 @@ _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 def handlers_of(
     methods: Sequence[Method], servicers: Mapping[str, object], chain: Chain
-) -> list[grpc.GenericRpcHandler]:
-    """The gRPC handlers of every method.
+) -> grpc.GenericRpcHandler:
+    """The gRPC handler of every method.
 
     Args:
         servicers: by the proto service's full name; each has a method in snake_case for every RPC.
@@ -37,15 +37,25 @@ def handlers_of(
     Raises:
         AttributeError, KeyError: a method has no handler; the server must not start.
     """
-    by_service: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in methods:
-        service = method.descriptor.containing_service.full_name
-        handler = getattr(servicers[service], _WORD_START.sub("_", method.descriptor.name).lower())
-        by_service.setdefault(service, {})[method.descriptor.name] = _shape(method, handler, chain)
-    return [
-        grpc.method_handlers_generic_handler(service, handlers)
-        for service, handlers in by_service.items()
-    ]
+        servicer = servicers[method.descriptor.containing_service.full_name]
+        handler = getattr(servicer, _WORD_START.sub("_", method.descriptor.name).lower())
+        handlers[method.path] = _shape(method, handler, chain)
+    return ByPath(handlers)
+
+
+class ByPath(grpc.GenericRpcHandler):
+    """All handlers of a server in one look-up; gRPC asks each generic handler in turn, for every call."""
+
+    def __init__(self, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+        self._handlers = handlers
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """The handler of a path, or None."""
+        return self._handlers.get(handler_call_details.method)
 
 
 def _shape(method: Method, handler: Handler, chain: Chain) -> grpc.RpcMethodHandler[Any, Any]:

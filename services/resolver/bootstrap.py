@@ -57,7 +57,7 @@ async def build(settings: ResolverSettings) -> Server:
     return Server(
         name="resolver",
         listen=settings.resolver_listen,
-        handlers=handlers_of(
+        handler=handlers_of(
             methods_of("resolver"), servicers, _chain(settings, audit=audit, metrics=metrics)
         ),
         services=tuple(servicers),
