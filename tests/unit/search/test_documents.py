@@ -97,7 +97,7 @@ class TestRefused:
             ("timestamp", None),
             ("timestamp", Timestamp()),
             ("timestamp", Timestamp(seconds=946_684_799, nanos=999_999_999)),
-            ("timestamp", Timestamp(seconds=NOW + 87_000)),
+            ("timestamp", Timestamp(seconds=NOW + 172_800)),
             ("timestamp", Timestamp(seconds=2**62)),
             ("timestamp", Timestamp(seconds=-(2**62))),
             ("timestamp", Timestamp(seconds=NOW, nanos=-1)),

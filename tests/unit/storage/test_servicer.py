@@ -12,6 +12,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from boundary.channel import what_ended
 from boundary.ids import TenantId
 from boundary.tenants import TenantState
 from services.storage.operations import ObjectOperations
@@ -51,12 +52,10 @@ class Client:
                 yield request
 
         call = self.stub.UploadObject(stream(), metadata=self.metadata)
-        answers: list[grpc.aio.AioRpcError] = []
-        call.add_done_callback(lambda done: answers.append(_answer_of(done)))
         try:
             return (await call).object
-        except grpc.aio.AioRpcError:
-            raise next(a for a in answers if a.details() != "Internal error from Core") from None
+        except grpc.aio.AioRpcError as error:
+            raise await what_ended(call, error) from None
 
     async def put(self, path: str, *chunks: bytes, **spec: Any) -> object_pb2.Object:
         first = Request(spec=object_pb2.UploadSpec(path=path, **spec))
@@ -309,26 +308,6 @@ async def test_a_suspension_ends_a_download(server: Serving, alice: Client) -> N
     with refuses(grpc.StatusCode.PERMISSION_DENIED, "TENANT_UNAVAILABLE"):
         async for _ in parts:
             pass
-
-
-def _answer_of(call: Any) -> grpc.aio.AioRpcError:
-    """The status of a call that is done.
-
-    grpc.aio puts a status of its own in the place of the server's where a message is being sent at the moment
-    at which the server's status comes; the callback sees both.
-    """
-
-    def now(answer: Any) -> Any:
-        try:
-            answer.send(None)
-        except StopIteration as returned:
-            return returned.value
-        raise AssertionError("a call that is done has its status")
-
-    code, details = now(call.code()), now(call.details())
-    return grpc.aio.AioRpcError(
-        code, grpc.aio.Metadata(), now(call.trailing_metadata()), details=details
-    )
 
 
 def _content_files(root: Path) -> list[Path]:
