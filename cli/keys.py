@@ -7,7 +7,7 @@ import typer
 from cli.command import command
 from cli.render import document, print_json
 from cli.session import Session
-from silo.resolver.v1 import context_pb2, context_pb2_grpc
+from silo.resolver.v1 import signing_key_pb2, signing_key_pb2_grpc
 
 app = typer.Typer(help="The keys that sign tenant contexts, for operators.", no_args_is_help=True)
 
@@ -20,8 +20,8 @@ def keys() -> None:
 @command(app, "rotate", operator=True)
 def rotate(session: Session) -> None:
     """Make a new signing key; the former ones go on verifying until what they signed is over."""
-    stub = session.client.stub(context_pb2_grpc.ContextServiceStub)
-    answer = session.client.call(stub.RotateSigningKey, context_pb2.RotateSigningKeyRequest())
+    stub = session.client.stub(signing_key_pb2_grpc.SigningKeyServiceStub)
+    answer = session.client.call(stub.RotateSigningKey, signing_key_pb2.RotateSigningKeyRequest())
     if session.json:
         print_json(document(answer))
     else:

@@ -22,7 +22,11 @@ from services.resolver.guard import GuardedDirectoryTable
 from services.resolver.local_keys import LocalKeys
 from services.resolver.minting import ContextMinter
 from services.resolver.operations import AUDIENCES, Resolution, Rotation, Tenants
-from services.resolver.servicer import ContextServicer, TenantServicer
+from services.resolver.servicer import (
+    ContextServicer,
+    SigningKeyServicer,
+    TenantServicer,
+)
 from services.resolver.settings import ResolverSettings
 from services.resolver.signing_keys import SigningKeys
 from services.table.sqlite import open_table
@@ -50,6 +54,7 @@ async def build(settings: ResolverSettings) -> Server:
     metrics = CallMetrics()
     servicers: dict[str, object] = {
         "silo.resolver.v1.TenantService": TenantServicer(tenants, pages),
+        "silo.resolver.v1.SigningKeyService": SigningKeyServicer(rotation),
         "silo.resolver.v1.ContextService": ContextServicer(
             resolution=resolution, rotation=rotation, tenants=tenants
         ),

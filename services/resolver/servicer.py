@@ -13,7 +13,7 @@ from boundary.pages import PageSealer, page_size, query_of
 from services.resolver.directory import Tenant
 from services.resolver.minting import Minted
 from services.resolver.operations import NewTenant, Resolution, Rotation, TenantChange, Tenants
-from silo.resolver.v1 import context_pb2, tenant_pb2
+from silo.resolver.v1 import context_pb2, signing_key_pb2, tenant_pb2
 
 _COLLECTION = "tenants/"
 _MUTABLE = frozenset({"display_name", "tier", "limits", "limits.max_object_bytes"})
@@ -108,6 +108,19 @@ class TenantServicer:
         return tenant_pb2.ResumeTenantResponse(tenant=_proto(tenant))
 
 
+class SigningKeyServicer:
+    """silo.resolver.v1.SigningKeyService."""
+
+    def __init__(self, rotation: Rotation) -> None:
+        self._rotation = rotation
+
+    async def rotate_signing_key(
+        self, _: signing_key_pb2.RotateSigningKeyRequest, __: Call
+    ) -> signing_key_pb2.RotateSigningKeyResponse:
+        """Makes a new signing key."""
+        return signing_key_pb2.RotateSigningKeyResponse(key_id=await self._rotation.rotate())
+
+
 class ContextServicer:
     """silo.resolver.v1.ContextService."""
 
@@ -152,12 +165,6 @@ class ContextServicer:
     ) -> context_pb2.GetKeySetResponse:
         """Publishes the verifying keys."""
         return context_pb2.GetKeySetResponse(jwks=self._rotation.jwks())
-
-    async def rotate_signing_key(
-        self, _: context_pb2.RotateSigningKeyRequest, __: Call
-    ) -> context_pb2.RotateSigningKeyResponse:
-        """Makes a new signing key."""
-        return context_pb2.RotateSigningKeyResponse(key_id=await self._rotation.rotate())
 
     async def watch_tenants(
         self, _: context_pb2.WatchTenantsRequest, __: Call

@@ -13,7 +13,6 @@ from typer.core import TyperGroup
 
 from cli.main import app
 from silo.data.v1 import analytics_pb2, campaign_pb2, entity_pb2, template_pb2, tenant_config_pb2
-from silo.resolver.v1 import context_pb2
 from silo.storage.v1 import object_pb2
 
 
@@ -107,7 +106,7 @@ def test_placement_cannot_be_updated(silo, gateway) -> None:
 
 
 def test_keys_rotate(silo, gateway) -> None:
-    gateway.answers["RotateSigningKey"] = context_pb2.RotateSigningKeyResponse(key_id="ctx-1")
+    gateway.answers["RotateSigningKey"] = signing_key_pb2.RotateSigningKeyResponse(key_id="ctx-1")
     assert "ctx-1" in silo("keys", "rotate").stdout
     assert json.loads(silo("keys", "rotate", "--json").stdout) == {"key_id": "ctx-1"}
 

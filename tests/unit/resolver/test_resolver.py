@@ -24,7 +24,14 @@ from boundary.resolver_client import ResolverContexts, ResolverKeys, TenantWatch
 from boundary.tenants import LiveCalls, TenantStates
 from services.resolver.bootstrap import build
 from services.resolver.settings import ResolverSettings
-from silo.resolver.v1 import context_pb2, context_pb2_grpc, tenant_pb2, tenant_pb2_grpc
+from silo.resolver.v1 import (
+    context_pb2,
+    context_pb2_grpc,
+    signing_key_pb2,
+    signing_key_pb2_grpc,
+    tenant_pb2,
+    tenant_pb2_grpc,
+)
 from tests.serving import reason_of
 
 
@@ -37,11 +44,13 @@ class Suite:
         self.channel: grpc.aio.Channel
         self.tenants: Any
         self.contexts: Any
+        self.keys: Any
 
     def connect(self, port: int) -> None:
         self.channel = open_channel(f"127.0.0.1:{port}")
         self.tenants = tenant_pb2_grpc.TenantServiceStub(self.channel)
         self.contexts = context_pb2_grpc.ContextServiceStub(self.channel)
+        self.keys = signing_key_pb2_grpc.SigningKeyServiceStub(self.channel)
 
     def token(self, tenant: str | None = None, permissions: str = "*", ttl: int = 600) -> Any:
         claims: dict[str, Any] = {
@@ -233,8 +242,8 @@ async def test_tenants_cannot_do_an_operators_work(suite: Suite) -> None:
     ):
         for attempt in (
             suite.tenants.ListTenants(tenant_pb2.ListTenantsRequest(), metadata=metadata),
-            suite.contexts.RotateSigningKey(
-                context_pb2.RotateSigningKeyRequest(), metadata=metadata
+            suite.keys.RotateSigningKey(
+                signing_key_pb2.RotateSigningKeyRequest(), metadata=metadata
             ),
         ):
             assert (await suite.refused(attempt))[0] == code
@@ -328,8 +337,8 @@ async def test_keys_rotate_while_contexts_go_on(suite: Suite) -> None:
 
     before = await resolve()
     first = await verifier.verify(before)
-    rotated = await suite.contexts.RotateSigningKey(
-        context_pb2.RotateSigningKeyRequest(), metadata=suite.operator
+    rotated = await suite.keys.RotateSigningKey(
+        signing_key_pb2.RotateSigningKeyRequest(), metadata=suite.operator
     )
     after = await verifier.verify(await resolve())
     assert after.key_id == rotated.key_id != first.key_id

@@ -28,7 +28,7 @@ from silo.policy.v1 import policy_pb2 as silo_dot_policy_dot_v1_dot_policy__pb2
 from silo.resolver.v1 import tenant_pb2 as silo_dot_resolver_dot_v1_dot_tenant__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esilo/resolver/v1/context.proto\x12\x10silo.resolver.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsilo/policy/v1/policy.proto\x1a\x1dsilo/resolver/v1/tenant.proto\".\n\x14ResolveTenantRequest\x12\x16\n\x08\x61udience\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x80\x01\n\x15ResolveTenantResponse\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x03\"c\n\x16\x44\x65legateContextRequest\x12\x16\n\x08\x61udience\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\x07\x63ontext\x18\x02 \x01(\tH\x00\x12\x13\n\ttenant_id\x18\x03 \x01(\tH\x00\x42\t\n\x07subject\"[\n\x17\x44\x65legateContextResponse\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10GetKeySetRequest\"!\n\x11GetKeySetResponse\x12\x0c\n\x04jwks\x18\x01 \x01(\t\"\x19\n\x17RotateSigningKeyRequest\"*\n\x18RotateSigningKeyResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\"\x15\n\x13WatchTenantsRequest\"|\n\x14WatchTenantsResponse\x12/\n\x06tenant\x18\x01 \x01(\x0b\x32\x1d.silo.resolver.v1.TenantStateH\x00\x12*\n\x06synced\x18\x02 \x01(\x0b\x32\x18.silo.resolver.v1.SyncedH\x00\x42\x07\n\x05\x65vent\"\x90\x01\n\x0bTenantState\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12.\n\x06status\x18\x03 \x01(\x0e\x32\x1e.silo.resolver.v1.TenantStatus\x12*\n\x04tier\x18\x04 \x01(\x0e\x32\x1c.silo.resolver.v1.TenantTier\"\x08\n\x06Synced2\xe0\x04\n\x0e\x43ontextService\x12v\n\rResolveTenant\x12&.silo.resolver.v1.ResolveTenantRequest\x1a\'.silo.resolver.v1.ResolveTenantResponse\"\x14\xaa\xd4\x18\x10\x10\x02\x18\x02\"\x08\x61udience(\x01\x12|\n\x0f\x44\x65legateContext\x12(.silo.resolver.v1.DelegateContextRequest\x1a).silo.resolver.v1.DelegateContextResponse\"\x14\xaa\xd4\x18\x10\x10\x02\x18\x03\"\x08\x61udience(\x01\x12`\n\tGetKeySet\x12\".silo.resolver.v1.GetKeySetRequest\x1a#.silo.resolver.v1.GetKeySetResponse\"\n\xaa\xd4\x18\x06\x10\x02\x18\x04(\x01\x12\x88\x01\n\x10RotateSigningKey\x12).silo.resolver.v1.RotateSigningKeyRequest\x1a*.silo.resolver.v1.RotateSigningKeyResponse\"\x1d\xaa\xd4\x18\x19\n\x13platform.keys.write\x10\x01\x18\x02\x12k\n\x0cWatchTenants\x12%.silo.resolver.v1.WatchTenantsRequest\x1a&.silo.resolver.v1.WatchTenantsResponse\"\n\xaa\xd4\x18\x06\x10\x02\x18\x03(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esilo/resolver/v1/context.proto\x12\x10silo.resolver.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsilo/policy/v1/policy.proto\x1a\x1dsilo/resolver/v1/tenant.proto\".\n\x14ResolveTenantRequest\x12\x16\n\x08\x61udience\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x80\x01\n\x15ResolveTenantResponse\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x03\"c\n\x16\x44\x65legateContextRequest\x12\x16\n\x08\x61udience\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\x07\x63ontext\x18\x02 \x01(\tH\x00\x12\x13\n\ttenant_id\x18\x03 \x01(\tH\x00\x42\t\n\x07subject\"[\n\x17\x44\x65legateContextResponse\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10GetKeySetRequest\"!\n\x11GetKeySetResponse\x12\x0c\n\x04jwks\x18\x01 \x01(\t\"\x15\n\x13WatchTenantsRequest\"|\n\x14WatchTenantsResponse\x12/\n\x06tenant\x18\x01 \x01(\x0b\x32\x1d.silo.resolver.v1.TenantStateH\x00\x12*\n\x06synced\x18\x02 \x01(\x0b\x32\x18.silo.resolver.v1.SyncedH\x00\x42\x07\n\x05\x65vent\"\x90\x01\n\x0bTenantState\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12.\n\x06status\x18\x03 \x01(\x0e\x32\x1e.silo.resolver.v1.TenantStatus\x12*\n\x04tier\x18\x04 \x01(\x0e\x32\x1c.silo.resolver.v1.TenantTier\"\x08\n\x06Synced2\xd5\x03\n\x0e\x43ontextService\x12v\n\rResolveTenant\x12&.silo.resolver.v1.ResolveTenantRequest\x1a\'.silo.resolver.v1.ResolveTenantResponse\"\x14\xaa\xd4\x18\x10\x10\x02\x18\x02\"\x08\x61udience(\x01\x12|\n\x0f\x44\x65legateContext\x12(.silo.resolver.v1.DelegateContextRequest\x1a).silo.resolver.v1.DelegateContextResponse\"\x14\xaa\xd4\x18\x10\x10\x02\x18\x03\"\x08\x61udience(\x01\x12`\n\tGetKeySet\x12\".silo.resolver.v1.GetKeySetRequest\x1a#.silo.resolver.v1.GetKeySetResponse\"\n\xaa\xd4\x18\x06\x10\x02\x18\x04(\x01\x12k\n\x0cWatchTenants\x12%.silo.resolver.v1.WatchTenantsRequest\x1a&.silo.resolver.v1.WatchTenantsResponse\"\n\xaa\xd4\x18\x06\x10\x02\x18\x03(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,8 +45,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTEXTSERVICE'].methods_by_name['DelegateContext']._serialized_options = b'\252\324\030\020\020\002\030\003\"\010audience(\001'
   _globals['_CONTEXTSERVICE'].methods_by_name['GetKeySet']._loaded_options = None
   _globals['_CONTEXTSERVICE'].methods_by_name['GetKeySet']._serialized_options = b'\252\324\030\006\020\002\030\004(\001'
-  _globals['_CONTEXTSERVICE'].methods_by_name['RotateSigningKey']._loaded_options = None
-  _globals['_CONTEXTSERVICE'].methods_by_name['RotateSigningKey']._serialized_options = b'\252\324\030\031\n\023platform.keys.write\020\001\030\002'
   _globals['_CONTEXTSERVICE'].methods_by_name['WatchTenants']._loaded_options = None
   _globals['_CONTEXTSERVICE'].methods_by_name['WatchTenants']._serialized_options = b'\252\324\030\006\020\002\030\003(\001'
   _globals['_RESOLVETENANTREQUEST']._serialized_start=178
@@ -61,18 +59,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETKEYSETREQUEST']._serialized_end=569
   _globals['_GETKEYSETRESPONSE']._serialized_start=571
   _globals['_GETKEYSETRESPONSE']._serialized_end=604
-  _globals['_ROTATESIGNINGKEYREQUEST']._serialized_start=606
-  _globals['_ROTATESIGNINGKEYREQUEST']._serialized_end=631
-  _globals['_ROTATESIGNINGKEYRESPONSE']._serialized_start=633
-  _globals['_ROTATESIGNINGKEYRESPONSE']._serialized_end=675
-  _globals['_WATCHTENANTSREQUEST']._serialized_start=677
-  _globals['_WATCHTENANTSREQUEST']._serialized_end=698
-  _globals['_WATCHTENANTSRESPONSE']._serialized_start=700
-  _globals['_WATCHTENANTSRESPONSE']._serialized_end=824
-  _globals['_TENANTSTATE']._serialized_start=827
-  _globals['_TENANTSTATE']._serialized_end=971
-  _globals['_SYNCED']._serialized_start=973
-  _globals['_SYNCED']._serialized_end=981
-  _globals['_CONTEXTSERVICE']._serialized_start=984
-  _globals['_CONTEXTSERVICE']._serialized_end=1592
+  _globals['_WATCHTENANTSREQUEST']._serialized_start=606
+  _globals['_WATCHTENANTSREQUEST']._serialized_end=627
+  _globals['_WATCHTENANTSRESPONSE']._serialized_start=629
+  _globals['_WATCHTENANTSRESPONSE']._serialized_end=753
+  _globals['_TENANTSTATE']._serialized_start=756
+  _globals['_TENANTSTATE']._serialized_end=900
+  _globals['_SYNCED']._serialized_start=902
+  _globals['_SYNCED']._serialized_end=910
+  _globals['_CONTEXTSERVICE']._serialized_start=913
+  _globals['_CONTEXTSERVICE']._serialized_end=1382
 # @@protoc_insertion_point(module_scope)

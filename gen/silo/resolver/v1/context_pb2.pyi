@@ -176,45 +176,6 @@ class GetKeySetResponse(_message.Message):
 Global___GetKeySetResponse: _TypeAlias = GetKeySetResponse  # noqa: Y015
 
 @_typing.final
-class RotateSigningKeyRequest(_message.Message):
-    """Asks for a new signing key."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RotateSigningKeyRequest: _TypeAlias = RotateSigningKeyRequest  # noqa: Y015
-
-@_typing.final
-class RotateSigningKeyResponse(_message.Message):
-    """The new signing key's id."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    KEY_ID_FIELD_NUMBER: _builtins.int
-    key_id: _builtins.str
-    """The key id (`kid`)."""
-    def __init__(
-        self,
-        *,
-        key_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RotateSigningKeyResponse: _TypeAlias = RotateSigningKeyResponse  # noqa: Y015
-
-@_typing.final
 class WatchTenantsRequest(_message.Message):
     """Asks for the tenants' states and changes."""
 

@@ -51,11 +51,6 @@ class ContextServiceStub:
                 request_serializer=silo_dot_resolver_dot_v1_dot_context__pb2.GetKeySetRequest.SerializeToString,
                 response_deserializer=silo_dot_resolver_dot_v1_dot_context__pb2.GetKeySetResponse.FromString,
                 _registered_method=True)
-        self.RotateSigningKey = channel.unary_unary(
-                '/silo.resolver.v1.ContextService/RotateSigningKey',
-                request_serializer=silo_dot_resolver_dot_v1_dot_context__pb2.RotateSigningKeyRequest.SerializeToString,
-                response_deserializer=silo_dot_resolver_dot_v1_dot_context__pb2.RotateSigningKeyResponse.FromString,
-                _registered_method=True)
         self.WatchTenants = channel.unary_stream(
                 '/silo.resolver.v1.ContextService/WatchTenants',
                 request_serializer=silo_dot_resolver_dot_v1_dot_context__pb2.WatchTenantsRequest.SerializeToString,
@@ -91,13 +86,6 @@ class ContextServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def RotateSigningKey(self, request, context):
-        """Makes a new signing key. The former keys go on verifying until every context they signed is over.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def WatchTenants(self, request, context):
         """First the state of every tenant, then a message with `synced`, then each change as it happens,
         until the caller cancels.
@@ -123,11 +111,6 @@ def add_ContextServiceServicer_to_server(servicer, server):
                     servicer.GetKeySet,
                     request_deserializer=silo_dot_resolver_dot_v1_dot_context__pb2.GetKeySetRequest.FromString,
                     response_serializer=silo_dot_resolver_dot_v1_dot_context__pb2.GetKeySetResponse.SerializeToString,
-            ),
-            'RotateSigningKey': grpc.unary_unary_rpc_method_handler(
-                    servicer.RotateSigningKey,
-                    request_deserializer=silo_dot_resolver_dot_v1_dot_context__pb2.RotateSigningKeyRequest.FromString,
-                    response_serializer=silo_dot_resolver_dot_v1_dot_context__pb2.RotateSigningKeyResponse.SerializeToString,
             ),
             'WatchTenants': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchTenants,
@@ -218,33 +201,6 @@ class ContextService:
             '/silo.resolver.v1.ContextService/GetKeySet',
             silo_dot_resolver_dot_v1_dot_context__pb2.GetKeySetRequest.SerializeToString,
             silo_dot_resolver_dot_v1_dot_context__pb2.GetKeySetResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def RotateSigningKey(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/silo.resolver.v1.ContextService/RotateSigningKey',
-            silo_dot_resolver_dot_v1_dot_context__pb2.RotateSigningKeyRequest.SerializeToString,
-            silo_dot_resolver_dot_v1_dot_context__pb2.RotateSigningKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,8 +45,6 @@ class ContextServiceStub:
     """
     GetKeySet: _grpc.UnaryUnaryMultiCallable[_context_pb2.GetKeySetRequest, _context_pb2.GetKeySetResponse]
     """The public keys that verify contexts."""
-    RotateSigningKey: _grpc.UnaryUnaryMultiCallable[_context_pb2.RotateSigningKeyRequest, _context_pb2.RotateSigningKeyResponse]
-    """Makes a new signing key. The former keys go on verifying until every context they signed is over."""
     WatchTenants: _grpc.UnaryStreamMultiCallable[_context_pb2.WatchTenantsRequest, _context_pb2.WatchTenantsResponse]
     """First the state of every tenant, then a message with `synced`, then each change as it happens,
     until the caller cancels.
@@ -69,8 +67,6 @@ class ContextServiceAsyncStub(ContextServiceStub):
     """
     GetKeySet: _aio.UnaryUnaryMultiCallable[_context_pb2.GetKeySetRequest, _context_pb2.GetKeySetResponse]  # type: ignore[assignment]
     """The public keys that verify contexts."""
-    RotateSigningKey: _aio.UnaryUnaryMultiCallable[_context_pb2.RotateSigningKeyRequest, _context_pb2.RotateSigningKeyResponse]  # type: ignore[assignment]
-    """Makes a new signing key. The former keys go on verifying until every context they signed is over."""
     WatchTenants: _aio.UnaryStreamMultiCallable[_context_pb2.WatchTenantsRequest, _context_pb2.WatchTenantsResponse]  # type: ignore[assignment]
     """First the state of every tenant, then a message with `synced`, then each change as it happens,
     until the caller cancels.
@@ -108,14 +104,6 @@ class ContextServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_context_pb2.GetKeySetResponse, _abc.Awaitable[_context_pb2.GetKeySetResponse]]:
         """The public keys that verify contexts."""
-
-    @_abc_1.abstractmethod
-    def RotateSigningKey(
-        self,
-        request: _context_pb2.RotateSigningKeyRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_context_pb2.RotateSigningKeyResponse, _abc.Awaitable[_context_pb2.RotateSigningKeyResponse]]:
-        """Makes a new signing key. The former keys go on verifying until every context they signed is over."""
 
     @_abc_1.abstractmethod
     def WatchTenants(
