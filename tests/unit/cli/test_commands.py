@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from cli.main import app
 from silo.data.v1 import analytics_pb2, campaign_pb2, entity_pb2, template_pb2, tenant_config_pb2
+from silo.resolver.v1 import signing_key_pb2
 from silo.storage.v1 import object_pb2
 
 
