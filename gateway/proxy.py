@@ -20,7 +20,7 @@ from boundary.channel import what_ended
 from boundary.interceptors.call import Call
 from boundary.interceptors.chain import Chain
 from boundary.interceptors.serve import Rpc, read_message, require_message_size, serve
-from boundary.metadata import ADMITTED_KEY, Metadata
+from boundary.metadata import ADMITTED_KEY
 from gateway.failures import failure_of, passed_on
 from gateway.forwarding import Forwarding
 
@@ -45,7 +45,7 @@ def _unary_unary(forwarding: Forwarding, chain: Chain) -> Any:
     open_call: Any = forwarding.channel.unary_unary(method.path)
 
     async def behaviour(raw: bytes, rpc: Rpc) -> bytes:
-        async def start(metadata: Metadata, seconds: float | None) -> bytes:
+        async def start(metadata: grpc.aio.Metadata, seconds: float | None) -> bytes:
             response: bytes = await open_call(raw, metadata=metadata, timeout=seconds)
             return response
 
@@ -65,7 +65,9 @@ def _unary_stream(forwarding: Forwarding, chain: Chain) -> Any:
     open_call: Any = forwarding.channel.unary_stream(method.path)
 
     async def behaviour(raw: bytes, rpc: Rpc) -> None:
-        async def start(metadata: Metadata, seconds: float | None) -> tuple[Upstream, bytes | None]:
+        async def start(
+            metadata: grpc.aio.Metadata, seconds: float | None
+        ) -> tuple[Upstream, bytes | None]:
             upstream = open_call(raw, metadata=metadata, timeout=seconds)
             return upstream, _message(await upstream.read())
 
@@ -87,7 +89,7 @@ def _stream_unary(forwarding: Forwarding, chain: Chain) -> Any:
     open_call: Any = forwarding.channel.stream_unary(method.path)
 
     async def behaviour(_: object, rpc: Rpc) -> bytes:
-        async def start(metadata: Metadata, seconds: float | None) -> Upstream:
+        async def start(metadata: grpc.aio.Metadata, seconds: float | None) -> Upstream:
             return await _admitted(open_call(metadata=metadata, timeout=seconds))
 
         async def handle(call: Call) -> bytes:
@@ -110,7 +112,7 @@ def _stream_stream(forwarding: Forwarding, chain: Chain) -> Any:
     open_call: Any = forwarding.channel.stream_stream(method.path)
 
     async def behaviour(_: object, rpc: Rpc) -> None:
-        async def start(metadata: Metadata, seconds: float | None) -> Upstream:
+        async def start(metadata: grpc.aio.Metadata, seconds: float | None) -> Upstream:
             return await _admitted(open_call(metadata=metadata, timeout=seconds))
 
         async def handle(call: Call) -> None:
