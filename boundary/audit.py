@@ -38,13 +38,18 @@ class AuditLog:
         self._second = 0
         self._to_the_second = ""
 
+    @property
+    def behind(self) -> bool:
+        """Whether records wait to be written."""
+        return bool(self._unwritten)
+
     def require_writable(self) -> None:
         """Returns where every record so far is written.
 
         Raises:
             Unavailable: records cannot be written; the call must not be served.
         """
-        if self._unwritten and not self._flush():
+        if not self._flush():
             raise Unavailable("AUDIT_UNAVAILABLE", "calls cannot be recorded", retry_after=5.0)
 
     def record(self, call: Call, *, status: str, reason: str, allowed: bool) -> None:

@@ -23,11 +23,6 @@ STATUS_KEY = "grpc-status-details-bin"
 """The google.rpc.Status of an error (gRPC's richer error model)."""
 
 
-def values_of(metadata: Iterable[tuple[str, str | bytes]], key: str) -> list[str | bytes]:
-    """Every value of a key."""
-    return [value for name, value in metadata if name == key]
-
-
 def single(metadata: Iterable[tuple[str, str | bytes]], key: str) -> str | None:
     """The one value of a key, or None where there is none.
 

@@ -54,7 +54,7 @@ class ServiceRuntime:
 
     def chain(self, authenticator: stages.Authenticator | None = None) -> Chain:
         """The chain of a tenant-facing service: it takes contexts, or what authenticator takes instead."""
-        authenticator = authenticator or stages.ContextAuthenticator(self.verifier, self.states)
+        authenticator = authenticator or stages.ContextAuthenticator(self.verifier)
         return Chain(
             [
                 stages.Identify(),

@@ -55,7 +55,7 @@ async def serving(
     states = TenantStates(live_calls)
     audit = AuditLog(folder, service=service)
     verifier = ContextVerifier(audience=service, keys=LocalKeys(signing_keys()))
-    authenticator = stages.ContextAuthenticator(verifier, states)
+    authenticator = stages.ContextAuthenticator(verifier)
     chain = Chain(
         [
             stages.Identify(),

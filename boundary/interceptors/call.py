@@ -27,6 +27,7 @@ class Call:
         started: when the call came, in `time.monotonic()` seconds.
         request_id: names the call in audit, logs and errors.
         principal: who calls, as soon as it is known; empty until then.
+        tenant_id: the tenant that the caller has proved to act for, by context or by JWT; None without one.
         context: the verified tenant context; None for methods that take another credential.
         caller: the verified JWT; None for methods that take another credential.
         resource: what the call is about, for the audit record.
@@ -45,6 +46,7 @@ class Call:
     started: float = field(default_factory=time.monotonic)
     request_id: str = ""
     principal: PrincipalId = NOBODY
+    tenant_id: TenantId | None = None
     context: TenantContext | None = None
     caller: Caller | None = None
     resource: str = ""
@@ -55,15 +57,6 @@ class Call:
     admitted: bool = False
     recorded_downstream: bool = False
     peer_service: str = ""
-
-    @property
-    def tenant_id(self) -> TenantId | None:
-        """The tenant that the caller has proved to act for, by context or by JWT; None without one."""
-        if self.context is not None:
-            return self.context.tenant_id
-        if self.caller is not None and self.caller.tenant_id:
-            return TenantId(self.caller.tenant_id)
-        return None
 
     @property
     def tenant(self) -> TenantContext:

@@ -14,9 +14,9 @@ ORDER = (
     "identify",  # first, so that every record, log line and error names the call
     "measure",  # around everything else, so that refusals are counted too
     "audit",  # around all that can refuse, so that there is one record whatever the outcome
-    "authenticate",  # before anything looks at what the caller says; checks the context's generation
+    "authenticate",  # before anything looks at what the caller says
     "reside",  # needs the verified context; refuses before any work is done for the tenant
-    "track",  # from here on, a change of the tenant's state ends the call
+    "track",  # refuses old generations; from here on, a change of the tenant's state ends the call
     "authorise",  # last, because it needs the principal; and before the request is parsed or validated
 )
 """A server leaves stages out where it has no use for them, and never changes their order."""

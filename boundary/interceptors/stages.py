@@ -9,9 +9,9 @@ from typing import Protocol
 from boundary.audit import AuditLog
 from boundary.context import CONTEXT_KEY, ContextVerifier
 from boundary.errors import FailedPrecondition, Unauthenticated
-from boundary.ids import PrincipalId, is_request_id
+from boundary.ids import PrincipalId, TenantId, is_request_id
 from boundary.interceptors.call import Call
-from boundary.metadata import PEER_KEY, REQUEST_ID_KEY, single, values_of
+from boundary.metadata import PEER_KEY, REQUEST_ID_KEY, single
 from boundary.metrics import CallMetrics
 from boundary.peers import PeerVerifier
 from boundary.tenants import LiveCalls, TenantStates
@@ -38,11 +38,11 @@ class Identify(Stage):
 
     def enter(self, call: Call) -> None:
         """Sets call.request_id."""
-        sent = values_of(call.metadata, REQUEST_ID_KEY)
-        if len(sent) == 1 and isinstance(sent[0], str) and is_request_id(sent[0]):
-            call.request_id = sent[0]
-        else:
-            call.request_id = f"{random.getrandbits(96):024x}"
+        for key, value in call.metadata:
+            if key == REQUEST_ID_KEY and isinstance(value, str) and is_request_id(value):
+                call.request_id = value
+                return
+        call.request_id = f"{random.getrandbits(96):024x}"
 
 
 class Measure(Stage):
@@ -68,7 +68,8 @@ class Audit(Stage):
 
     def enter(self, call: Call) -> None:
         """Returns where the call can be recorded."""
-        self._log.require_writable()
+        if self._log.behind:
+            self._log.require_writable()
 
     def leave(self, call: Call) -> None:
         """Records the call, unless a service behind this one has done so.
@@ -92,11 +93,10 @@ class Authenticator(Protocol):
 
 
 class ContextAuthenticator:
-    """A signed tenant context: exactly one, verified, of the newest generation."""
+    """A signed tenant context: exactly one, verified. Its generation is the business of `track`."""
 
-    def __init__(self, verifier: ContextVerifier, states: TenantStates) -> None:
+    def __init__(self, verifier: ContextVerifier) -> None:
         self._verifier = verifier
-        self._states = states
 
     async def authenticate(self, call: Call) -> None:
         """Sets call.context and call.principal."""
@@ -105,7 +105,7 @@ class ContextAuthenticator:
             raise Unauthenticated("CONTEXT_MISSING", "no tenant context was sent")
         context = await self._verifier.verify(token)
         call.context, call.principal = context, context.principal
-        self._states.check(context)
+        call.tenant_id = context.tenant_id
 
 
 class TokenAuthenticator:
@@ -118,6 +118,8 @@ class TokenAuthenticator:
         """Sets call.caller and call.principal."""
         caller = await self._verifier.verify(single(call.metadata, AUTHORIZATION_KEY))
         call.caller, call.principal = caller, caller.principal
+        if caller.tenant_id:
+            call.tenant_id = TenantId(caller.tenant_id)
 
 
 class PeerAuthenticator:
@@ -174,7 +176,7 @@ class Reside(Stage):
 
 
 class Track(Stage):
-    """Keeps the call where a change of its tenant's state can end it."""
+    """Refuses a context that is not of the newest generation, and keeps the call where a change can end it."""
 
     name = "track"
 
@@ -183,7 +185,7 @@ class Track(Stage):
         self._states = states
 
     def enter(self, call: Call) -> None:
-        """Notes the call, then looks again: a change may have come between check and note.
+        """Notes the call, then looks at its tenant's state: a change that comes later finds the call noted.
 
         At the gateway a call has the caller's JWT and no context yet; its tenant is tracked all the same.
         """

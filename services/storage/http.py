@@ -113,7 +113,7 @@ class SignedUrlAuthenticator:
         call.resource = grant.key  # for the record of a tenant that is not available
         token = await self._contexts.for_tenant(grant.tenant_id, audience="storage")
         context = await self._verifier.verify(token)
-        call.context = context
+        call.context, call.tenant_id = context, context.tenant_id
         if context.objects.bucket != grant.bucket or not context.objects.owns(grant.key):
             raise url_refused()
         call.grant = grant

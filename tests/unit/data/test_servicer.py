@@ -15,7 +15,6 @@ from boundary.interceptors.chain import Chain
 from boundary.interceptors.shapes import handlers_of
 from boundary.pages import PageSealer
 from boundary.resolver_client import rich_status
-from boundary.tenants import LiveCalls, TenantStates
 from services.data.bootstrap import wire
 from services.table.ports import Put
 from silo.data.v1 import (
@@ -45,7 +44,7 @@ async def channel(table, engine, content, clock) -> AsyncIterator[grpc.aio.Chann
     item = {"tenant_id": "A", "display_name": "Tenant A"}
     await engine.write(CONTEXT_A.partition, Put(sort_key="CONFIG", item=item))
     servicers = wire(table=table, content=content, pages=PageSealer(b"k" * 32)).servicers
-    authenticator = stages.ContextAuthenticator(verifier("data"), TenantStates(LiveCalls()))
+    authenticator = stages.ContextAuthenticator(verifier("data"))
     chain = Chain(
         [
             stages.Identify(),
