@@ -58,6 +58,10 @@ class Measure(Stage):
         self._metrics.observe(call)
 
 
+_REFUSALS = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
+"""Statuses of calls that the boundary did not let through, wherever it was found out."""
+
+
 class Audit(Stage):
     """Records the call; refuses to serve what could not be recorded."""
 
@@ -81,7 +85,7 @@ class Audit(Stage):
                 call,
                 status=call.status,
                 reason=call.error.reason if call.error else "",
-                allowed=call.admitted and call.refusal is None,
+                allowed=call.admitted and call.refusal is None and call.status not in _REFUSALS,
             )
 
 

@@ -1,0 +1,54 @@
+"""One audit record for each call, allowed or refused, whichever process ends it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+
+from boundary.catalog import Method
+from tests.isolation.world import EDGE_METHODS, Metadata, World, bearer, call, request_for
+
+
+def records_of(home: Path, request_id: str, method: Method) -> list[dict[str, str]]:
+    """The records of a call; those of the calls that it made in its turn are of other methods."""
+    found = []
+    for path in (home / "audit").glob("*.jsonl"):
+        for line in path.read_text().splitlines():
+            record = json.loads(line)
+            if (record["request_id"], record["method"]) == (request_id, method.name):
+                found.append(record)
+    return found
+
+
+@pytest.mark.parametrize("method", EDGE_METHODS, ids=lambda method: method.name)
+def test_every_call_has_one_record(worlds: tuple[World, World], method: Method) -> None:
+    world = worlds[0]
+    operator = bearer(world.stack.operator_token())
+    mine: Metadata = operator if method.service == "resolver" else world.metadata
+    stranger = bearer(world.stack.token("nobody"))
+    weak = bearer(world.stack.token(world.tenant_id, permissions=["other.read"]))
+    attempts: dict[str, tuple[Metadata, str, set[str]]] = {
+        "mine": (mine, "ALLOWED", set()),
+        "nobody": ((), "REFUSED", {"UNAUTHENTICATED"}),
+        "stranger": (stranger, "REFUSED", {"PERMISSION_DENIED"}),
+        "weak": (weak, "REFUSED", {"PERMISSION_DENIED"}),
+    }
+    for who, (metadata, decision, statuses) in attempts.items():
+        request_id = f"{who}-{method.descriptor.name}-{time.time_ns()}"
+        request = request_for(method, world, own="audited")
+        outcome = call(world.channel, method, request, (*metadata, ("x-request-id", request_id)))
+        records = records_of(world.stack.home, request_id, method)
+        assert len(records) == 1, (who, outcome, records)
+        record = records[0]
+        assert record["decision"] == decision, (who, record)
+        assert record["status"] == outcome.code.name
+        assert record["reason"] == outcome.reason
+        assert record["status"] in statuses or not statuses
+        if who in {"mine", "weak"} and method.service != "resolver":
+            assert (record["tenant"], record["principal"]) == (world.tenant_id, "alice")
+        if outcome.code is not grpc.StatusCode.OK:
+            assert outcome.request_id == request_id
