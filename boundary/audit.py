@@ -26,6 +26,14 @@ _MAX_UNWRITTEN = 1000
 afterwards is refused unserved, and past this number those refusals are not kept."""
 
 
+_MAX_RESOURCE = 1024
+"""Characters of a resource's name that are kept; longer ones break their own grammar and were refused."""
+
+
+def _bounded(resource: str) -> str:
+    return resource if len(resource) <= _MAX_RESOURCE else resource[:_MAX_RESOURCE] + "..."
+
+
 class AuditLog:
     """Appends audit records to `{folder}/{service}.jsonl`. Lines are atomic: each is one append."""
 
@@ -70,7 +78,7 @@ class AuditLog:
                 "principal": call.principal,
                 "actor": context.actor if context else "",
                 "method": call.method.name,
-                "resource": call.resource,
+                "resource": _bounded(call.resource),
                 "decision": "ALLOWED" if allowed else "REFUSED",
                 "status": status,
                 "reason": reason,

@@ -15,6 +15,8 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 DOMAIN = "silo"
 
+_MAX_TEXT = 400
+
 
 class SiloError(Exception):
     """An outcome that the caller is told about.
@@ -173,21 +175,24 @@ def tenant_unavailable() -> PermissionDenied:
 def status_of(error: SiloError, request_id: str) -> status_pb2.Status:
     """The google.rpc.Status for error, with ErrorInfo and, where they fit, BadRequest and RetryInfo."""
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
-    info.metadata.update(error.metadata)
+    for name, value in error.metadata.items():
+        info.metadata[name] = bounded(value)
     if request_id:
         info.metadata["request_id"] = request_id
     if error.field:
-        info.metadata["field"] = error.field
-    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=error.message)
+        info.metadata["field"] = bounded(error.field)
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=bounded(error.message))
     status.details.append(_packed(info))
     if isinstance(error, InvalidArgument):
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field, description=error.description, reason=error.reason
+            field=bounded(error.field),
+            description=bounded(error.description),
+            reason=error.reason,
         )
         status.details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
     if isinstance(error, ResourceExhausted):
         failure = error_details_pb2.QuotaFailure.Violation(
-            subject=error.reason, description=error.message
+            subject=error.reason, description=bounded(error.message)
         )
         status.details.append(_packed(error_details_pb2.QuotaFailure(violations=[failure])))
     if error.retry_after is not None:
@@ -195,6 +200,11 @@ def status_of(error: SiloError, request_id: str) -> status_pb2.Status:
         delay.FromNanoseconds(round(error.retry_after * 1e9))
         status.details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     return status
+
+
+def bounded(text: str) -> str:
+    """A text that may echo what a caller sent, cut so that the error it is in always fits its trailers."""
+    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "..."
 
 
 def error_info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo | None:

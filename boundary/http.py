@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
 from boundary.metrics import CallMetrics
+
+_UNSAID = logging.getLogger("boundary.http.unsaid")
+"""Where aiohttp says what a client sent that is no HTTP: with the request line, which may be a signed URL."""
+_UNSAID.addHandler(logging.NullHandler())
+_UNSAID.propagate = False
 
 
 class HttpServer:
@@ -38,7 +44,9 @@ class HttpServer:
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._exposition)
         app.router.add_routes(self._routes)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=2.0, logger=_UNSAID, keepalive_timeout=30.0
+        )
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self._port).start()
 

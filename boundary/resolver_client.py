@@ -27,7 +27,7 @@ _KEYS_LIFETIME = 300.0
 _KEYS_RETRY = 0.5
 _RENEW_BEFORE = 15.0
 _CACHE_SIZE = 10_000
-_MAX_BACKOFF = 1.0
+_MAX_BACKOFF = 0.05
 
 
 def unreachable(service: str) -> Unavailable:
@@ -96,13 +96,13 @@ class TenantWatch:
 
     async def run(self) -> None:
         """Follows until it is cancelled. `synced` is set while the states are complete and current."""
-        backoff = 0.05
+        backoff = 0.01
         while True:
             try:
                 async for message in self._stub.WatchTenants(
                     context_pb2.WatchTenantsRequest(), metadata=self._metadata, wait_for_ready=True
                 ):
-                    backoff = 0.05
+                    backoff = 0.01
                     self._take(message)
             except grpc.aio.AioRpcError as error:
                 _log.warning("the tenants' states are not followed: %s", error.code().name)

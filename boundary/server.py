@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -149,8 +150,15 @@ async def _forever(work: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(1.0)
 
 
+def _raise_file_limit() -> None:
+    """Lets the process have as many connections and files open as the system allows it at all."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def run(build: Callable[[], Awaitable[Server]], *, log_level: str) -> None:
     """Builds a server and serves until the process is told to stop. The entry of every process."""
+    _raise_file_limit()
     logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     async def serve() -> None:

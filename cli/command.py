@@ -91,7 +91,7 @@ def _session(connection: dict[str, Any], *, operator: bool) -> Session:
         token=connection["token"] or "",
         tenant=connection.get("tenant") or "",
         subject=connection.get("principal") or "alice",
-        permissions=connection.get("permissions") or "*",
+        permissions="*" if (granted := connection.get("permissions")) is None else granted,
     )
     return Session(
         settings=CliSettings.load(),

@@ -52,6 +52,10 @@ def reported() -> Iterator[None]:
         where = f"{error.filename}: " if error.filename else ""
         typer.echo(f"silo: {where}{(error.strerror or str(error)).lower()}", err=True)
         raise typer.Exit(1) from error
+    except (ValueError, OverflowError) as error:
+        # What protobuf and the system say of a number that no field and no clock can hold.
+        typer.echo(f"silo: a value cannot be sent: {error}", err=True)
+        raise typer.Exit(1) from error
     except KeyboardInterrupt:
         typer.echo("silo: interrupted", err=True)
         raise typer.Exit(130) from None

@@ -60,7 +60,7 @@ def _exports(stack: Stack) -> Iterator[str]:
         yield f"export SILO_HOME={shlex.quote(str(stack.home))}"
     if stack.gateway != DEFAULT_GATEWAY:
         yield f"export SILO_GATEWAY_ADDRESS={stack.gateway}"
-    for name in ("resolver", "data"):  # `silo demo` also knocks at the doors behind the gateway
+    for name in PROCESSES[:-1]:  # `silo demo` and platform services call past the gateway
         if stack.addresses.dial(name) != usual.dial(name):
             yield f"export SILO_{name.upper()}_ADDRESS={stack.addresses.dial(name)}"
     for tenant_id in TENANTS:

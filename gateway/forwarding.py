@@ -61,6 +61,8 @@ class Forwarding:
         resolved = await self._resolved(call) if self._takes_context else None
         if self.channel.get_state(try_to_connect=True) is not grpc.ChannelConnectivity.READY:
             await connected(self.channel)
+        # From here on the service has the call: it records it, also where the caller goes away meanwhile.
+        call.recorded_downstream = True
         try:
             return await start(_metadata(call, resolved), self._timeout(call))
         except grpc.aio.AioRpcError as error:
@@ -70,6 +72,7 @@ class Forwarding:
         resolved = await self._contexts.resolve(
             call.operator, self.method.service, request_id=call.request_id, rejected=resolved
         )
+        call.recorded_downstream = True
         try:
             return await start(_metadata(call, resolved), self._timeout(call))
         except grpc.aio.AioRpcError as error:

@@ -51,9 +51,7 @@ def _unary_unary(forwarding: Forwarding, chain: Chain) -> Any:
 
         async def handle(call: Call) -> bytes:
             require_message_size(raw)
-            response = await forwarding.start(call, start)
-            call.recorded_downstream = True
-            return response
+            return await forwarding.start(call, start)
 
         return await serve(chain, method, rpc, handle)
 
@@ -74,7 +72,6 @@ def _unary_stream(forwarding: Forwarding, chain: Chain) -> Any:
         async def handle(call: Call) -> None:
             require_message_size(raw)
             upstream, first = await forwarding.start(call, start)
-            call.recorded_downstream = True
             with _Ending(upstream):
                 await _pass_initial_metadata(upstream, rpc)
                 await _pass_responses(upstream, rpc, call, first)
@@ -94,7 +91,6 @@ def _stream_unary(forwarding: Forwarding, chain: Chain) -> Any:
 
         async def handle(call: Call) -> bytes:
             upstream = await forwarding.start(call, start)
-            call.recorded_downstream = True
             with _Ending(upstream):
                 await _pass_initial_metadata(upstream, rpc)
                 async with _passing_requests(upstream, rpc, call):
@@ -117,7 +113,6 @@ def _stream_stream(forwarding: Forwarding, chain: Chain) -> Any:
 
         async def handle(call: Call) -> None:
             upstream = await forwarding.start(call, start)
-            call.recorded_downstream = True
             with _Ending(upstream):
                 await _pass_initial_metadata(upstream, rpc)
                 async with _passing_requests(upstream, rpc, call):

@@ -36,7 +36,7 @@ class Call:
         error: how the call failed, or None while it has not.
         status: the canonical status code's name with which it ended.
         admitted: whether it passed the whole chain.
-        recorded_downstream: whether a service behind this one has recorded the call.
+        recorded_downstream: whether a service behind this one has the call, and so records it however it ends.
         peer_service: the platform service that calls, for methods that take a peer's token.
     """
 

@@ -18,6 +18,7 @@ from boundary.errors import (
     ResourceExhausted,
     SiloError,
     Unavailable,
+    bounded,
     status_of,
 )
 from boundary.interceptors.call import Call
@@ -170,4 +171,4 @@ async def _abort(rpc: Rpc, call: Call, error: SiloError) -> None:
         (STATUS_KEY, status.SerializeToString()),
         (REQUEST_ID_KEY, call.request_id),
     )
-    await rpc.abort(grpc.StatusCode[error.code], error.message, trailers)
+    await rpc.abort(grpc.StatusCode[error.code], bounded(error.message), trailers)

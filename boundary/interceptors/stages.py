@@ -76,11 +76,8 @@ class Audit(Stage):
             self._log.require_writable()
 
     def leave(self, call: Call) -> None:
-        """Records the call, unless a service behind this one has done so.
-
-        Where the call was ended from outside, the refusal was decided here and stands in no other record.
-        """
-        if not call.recorded_downstream or call.refusal is not None:
+        """Records the call, unless a service behind this one does."""
+        if not call.recorded_downstream:
             self._log.record(
                 call,
                 status=call.status,

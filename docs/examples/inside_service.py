@@ -106,8 +106,8 @@ def main() -> None:
                 event_pb2.CountEventsRequest(), metadata=metadata, timeout=5.0
             ),
         )
-    print(f"campaigns: {len(listed.campaigns)}")
-    print(f"template objects: {len(stored.objects)}")
+    print(f"campaigns on the first page: {len(listed.campaigns)}")
+    print(f"template objects on the first page: {len(stored.objects)}")
     print(f"events: {counted.count}")
 
 

@@ -26,6 +26,7 @@ from silo.search.v1 import event_pb2
 
 MAX_AGGREGATIONS = 8
 MAX_CAMPAIGNS = 100
+MAX_EVENT_TYPES = 10
 MAX_TEXT = 256
 DEFAULT_TERMS = 10
 MAX_TERMS = 1_000
@@ -57,6 +58,8 @@ def filter_of(message: event_pb2.EventFilter) -> Filter:
         raise InvalidArgument("filter.end_time", "must not be before start_time")
     if len(message.recipient) > MAX_RECIPIENT:
         raise InvalidArgument("filter.recipient", f"must have at most {MAX_RECIPIENT} characters")
+    if len(message.event_types) > MAX_EVENT_TYPES:
+        raise InvalidArgument("filter.event_types", f"must name at most {MAX_EVENT_TYPES} types")
     return Filter(
         event_types=frozenset(
             event_type_of(number, field=f"filter.event_types[{place}]")

@@ -47,6 +47,8 @@ def parse_metadata(raw: Mapping[str, str], *, field: str) -> dict[str, str]:
     Raises:
         InvalidArgument: a key or value is out of grammar, or all together are over MAX_METADATA_BYTES.
     """
+    if len(raw) > MAX_METADATA_BYTES:  # every key has a byte at least; count before looking at each
+        raise InvalidArgument(field, f"must not be larger than {MAX_METADATA_BYTES} bytes")
     for key, value in raw.items():
         if _METADATA_KEY.fullmatch(key) is None:
             raise InvalidArgument(field, "keys must be 1 to 128 of a-z, 0-9 and -")
@@ -87,6 +89,8 @@ def parse_download_name(raw: str, *, field: str) -> str:
     Raises:
         InvalidArgument: raw is no such name.
     """
+    if len(raw) > 255:
+        raise InvalidArgument(field, "must be a file name of at most 255 bytes")
     if any(unicodedata.category(character) in _UNPRINTABLE for character in raw):
         raise InvalidArgument(field, "must not have a control, format or unassigned character")
     if len(raw.encode()) > 255 or "/" in raw or "\\" in raw or raw in (".", ".."):

@@ -51,7 +51,7 @@ def parse_path(raw: str, *, field: str) -> str:
     """
     if not raw:
         raise _refused(field, "must not be empty")
-    _check(raw, raw.split("/"), field)
+    _check(raw, raw, field)
     return raw
 
 
@@ -62,16 +62,19 @@ def parse_prefix(raw: str, *, field: str) -> str:
         InvalidArgument: raw is not in the grammar (`INVALID_PATH`).
     """
     if raw:
-        _check(raw, raw.removesuffix("/").split("/"), field)
+        _check(raw, raw.removesuffix("/"), field)
     return raw
 
 
-def _check(raw: str, segments: list[str], field: str) -> None:
+def _check(raw: str, path: str, field: str) -> None:
+    too_long = _refused(field, f"must not be longer than {MAX_PATH_BYTES} bytes of UTF-8")
+    if len(raw) > MAX_PATH_BYTES:  # before each character is looked at
+        raise too_long
     for character in raw:
         _check_character(character, field)
     if len(raw.encode()) > MAX_PATH_BYTES:
-        raise _refused(field, f"must not be longer than {MAX_PATH_BYTES} bytes of UTF-8")
-    if any(segment in ("", ".", "..") for segment in segments):
+        raise too_long
+    if any(segment in ("", ".", "..") for segment in path.split("/")):
         raise _refused(field, "must not have an empty, '.' or '..' segment")
     if _ENCODED.search(raw) is not None:
         raise _refused(field, "must not have a percent-encoded separator")

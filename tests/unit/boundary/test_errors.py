@@ -40,3 +40,13 @@ def test_a_field_is_named_in_both_places() -> None:
 def test_missing_suspended_and_foreign_tenants_read_alike() -> None:
     first = errors.status_of(errors.tenant_unavailable(), "r")
     assert first == errors.status_of(errors.tenant_unavailable(), "r")
+
+
+def test_what_a_caller_sent_cannot_make_an_error_too_large_to_arrive() -> None:
+    name = "x" * 100_000
+    for error in (
+        errors.NotFound(name, field=name),
+        errors.InvalidArgument(name, name),
+        errors.ResourceExhausted("FULL", name),
+    ):
+        assert len(errors.status_of(error, "r").SerializeToString()) < 4096

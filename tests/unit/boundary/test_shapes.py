@@ -221,6 +221,14 @@ async def test_a_message_over_the_limit_has_a_reason_and_a_record(objects: Any) 
     assert running.records()[-1]["reason"] == "MESSAGE_TOO_LARGE"
 
 
+async def test_a_record_stays_small_whatever_the_caller_names(objects: Any) -> None:
+    running, stub, _ = objects
+    path = "\x01" * 3_000_000
+    await stub.GetObject(object_pb2.GetObjectRequest(path=path), metadata=running.metadata("A"))
+    assert running.audit_path.stat().st_size < 16_384
+    assert str(running.records()[0]["resource"]).endswith("\x01...")
+
+
 async def test_a_deadline_that_passes_is_the_callers_status(objects: Any) -> None:
     running, stub, _ = objects
     with pytest.raises(grpc.aio.AioRpcError) as caught:
