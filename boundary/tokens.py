@@ -102,17 +102,20 @@ class TokenVerifier:
                 claims contradict each other.
             Unavailable: the issuer's keys cannot be had at present.
         """
-        token = _bearer(authorization)
-        known = self._verified.get(token)
+        known = self._verified.get(authorization or "")
         if known is not None:
             remembered_until, caller = known
             if time.time() < remembered_until:
                 return caller
-            del self._verified[token]
+            del self._verified[authorization or ""]
+        token = _bearer(authorization)
         caller = _caller_of(await self._claims(token), token)
         if len(self._verified) >= _CACHE_SIZE:
             self._verified.popitem(last=False)
-        self._verified[token] = (min(caller.expires_at, time.time() + LIFETIME), caller)
+        self._verified[authorization or ""] = (
+            min(caller.expires_at, time.time() + LIFETIME),
+            caller,
+        )
         return caller
 
     async def _claims(self, token: str) -> dict[str, Any]:

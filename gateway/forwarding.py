@@ -12,7 +12,7 @@ from boundary.channel import connected
 from boundary.context import CONTEXT_KEY
 from boundary.errors import tenant_unavailable
 from boundary.interceptors.call import Call
-from boundary.metadata import REQUEST_ID_KEY
+from boundary.metadata import REQUEST_ID_KEY, Metadata
 from boundary.tenants import STALE
 from boundary.tokens import AUTHORIZATION_KEY
 from gateway.contexts import ContextCache
@@ -22,7 +22,7 @@ from silo.policy.v1 import policy_pb2
 
 T = TypeVar("T")
 
-Start = Callable[[grpc.aio.Metadata, float | None], Awaitable[T]]
+Start = Callable[[Metadata, float | None], Awaitable[T]]
 """Starts a call with metadata and a timeout in seconds, and returns once the service has let it through.
 
 Raises AioRpcError where the service refused or failed it.
@@ -93,11 +93,11 @@ class Forwarding:
         return call.remaining(at_most=float("inf"))
 
 
-def _metadata(call: Call, resolved: Resolved | None) -> grpc.aio.Metadata:
+def _metadata(call: Call, resolved: Resolved | None) -> Metadata:
     """Exactly one credential, the request id, and the trace. The JWT goes only to methods that take a JWT."""
     if resolved is not None:
         credential = (CONTEXT_KEY, resolved.context)
     else:
         credential = (AUTHORIZATION_KEY, f"Bearer {call.operator.token}")
     trace = [pair for pair in call.metadata if pair[0] in _PASSED_ON]
-    return grpc.aio.Metadata(credential, (REQUEST_ID_KEY, call.request_id), *trace)
+    return (credential, (REQUEST_ID_KEY, call.request_id), *trace)

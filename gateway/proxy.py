@@ -20,9 +20,10 @@ from boundary.channel import what_ended
 from boundary.interceptors.call import Call
 from boundary.interceptors.chain import Chain
 from boundary.interceptors.serve import Rpc, read_message, require_message_size, serve
-from boundary.metadata import ADMITTED_KEY
+from boundary.metadata import ADMITTED_KEY, Metadata
 from gateway.failures import failure_of, passed_on
 from gateway.forwarding import Forwarding
+from gateway.unary import UnaryMethod
 
 Upstream = Any
 """A call to the service behind: one of grpc.aio's call objects, whose common base has no reading or writing."""
@@ -42,16 +43,14 @@ def handler_of(forwarding: Forwarding, chain: Chain) -> grpc.RpcMethodHandler[An
 
 def _unary_unary(forwarding: Forwarding, chain: Chain) -> Any:
     method = forwarding.method
-    open_call: Any = forwarding.channel.unary_unary(method.path)
+    upstream = UnaryMethod(forwarding.channel, method.path)
 
     async def behaviour(raw: bytes, rpc: Rpc) -> bytes:
-        async def start(metadata: grpc.aio.Metadata, seconds: float | None) -> bytes:
-            response: bytes = await open_call(raw, metadata=metadata, timeout=seconds)
-            return response
-
         async def handle(call: Call) -> bytes:
             require_message_size(raw)
-            return await forwarding.start(call, start)
+            return await forwarding.start(
+                call, lambda metadata, seconds: upstream(raw, metadata, seconds)
+            )
 
         return await serve(chain, method, rpc, handle)
 
@@ -63,9 +62,7 @@ def _unary_stream(forwarding: Forwarding, chain: Chain) -> Any:
     open_call: Any = forwarding.channel.unary_stream(method.path)
 
     async def behaviour(raw: bytes, rpc: Rpc) -> None:
-        async def start(
-            metadata: grpc.aio.Metadata, seconds: float | None
-        ) -> tuple[Upstream, bytes | None]:
+        async def start(metadata: Metadata, seconds: float | None) -> tuple[Upstream, bytes | None]:
             upstream = open_call(raw, metadata=metadata, timeout=seconds)
             return upstream, _message(await upstream.read())
 
@@ -86,7 +83,7 @@ def _stream_unary(forwarding: Forwarding, chain: Chain) -> Any:
     open_call: Any = forwarding.channel.stream_unary(method.path)
 
     async def behaviour(_: object, rpc: Rpc) -> bytes:
-        async def start(metadata: grpc.aio.Metadata, seconds: float | None) -> Upstream:
+        async def start(metadata: Metadata, seconds: float | None) -> Upstream:
             return await _admitted(open_call(metadata=metadata, timeout=seconds))
 
         async def handle(call: Call) -> bytes:
@@ -108,7 +105,7 @@ def _stream_stream(forwarding: Forwarding, chain: Chain) -> Any:
     open_call: Any = forwarding.channel.stream_stream(method.path)
 
     async def behaviour(_: object, rpc: Rpc) -> None:
-        async def start(metadata: grpc.aio.Metadata, seconds: float | None) -> Upstream:
+        async def start(metadata: Metadata, seconds: float | None) -> Upstream:
             return await _admitted(open_call(metadata=metadata, timeout=seconds))
 
         async def handle(call: Call) -> None:
