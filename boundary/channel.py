@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import grpc
 
@@ -35,6 +36,7 @@ OPTIONS = (
 
 
 _CORE = "Internal error from Core"
+_endings: WeakKeyDictionary[Any, grpc.aio.AioRpcError] = WeakKeyDictionary()
 _ANSWER_SECONDS = 1.0
 _ANSWER_LOOKS = 100
 
@@ -55,23 +57,45 @@ async def connected(channel: grpc.aio.Channel) -> None:
             await channel.channel_ready()
 
 
-async def what_ended(call: Any, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
-    """The error that really ended a call whose messages are streamed to the server.
+def keep_ending(call: Any) -> Any:
+    """The call, whose ending is kept for `what_ended`; for calls with a stream from the client.
 
-    Where the server's answer comes while a message is being sent, grpc.aio reports INTERNAL of its own making
-    first, and the answer takes its place a moment later.
+    Where the server's answer comes while a message is being sent, grpc.aio puts an INTERNAL of its own making in
+    the place of the answer. Callbacks see the answer first.
     """
+    call.add_done_callback(_keep)
+    return call
+
+
+async def what_ended(call: Any, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+    """The error that really ended a call: the server's, where grpc.aio has put one of its own in its place."""
     for _ in range(_ANSWER_LOOKS):
         if error.details() != _CORE:
             break
+        kept = _endings.get(call)
+        if kept is not None:
+            return kept
         await asyncio.sleep(_ANSWER_SECONDS / _ANSWER_LOOKS)
-        error = grpc.aio.AioRpcError(
-            await call.code(),
-            await call.initial_metadata(),
-            await call.trailing_metadata(),
-            await call.details(),
-        )
     return error
+
+
+def _keep(call: Any) -> None:
+    code, details, trailers = (
+        _at_once(part) for part in (call.code(), call.details(), call.trailing_metadata())
+    )
+    if details != _CORE and code is not grpc.StatusCode.OK:
+        error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailers, details)
+        _endings.setdefault(call, error)
+
+
+def _at_once(part: Any) -> Any:
+    """The result of a coroutine that has nothing to wait for: a call that is done has its status."""
+    try:
+        part.send(None)
+    except StopIteration as returned:
+        return returned.value
+    part.close()
+    return None
 
 
 def open_channel(address: str, *, own_connection: bool = False) -> grpc.aio.Channel:

@@ -16,7 +16,7 @@ from typing import Any
 
 import grpc
 
-from boundary.channel import what_ended
+from boundary.channel import keep_ending, what_ended
 from boundary.interceptors.call import Call
 from boundary.interceptors.chain import Chain
 from boundary.interceptors.serve import Rpc, read_message, require_message_size, serve
@@ -84,7 +84,7 @@ def _stream_unary(forwarding: Forwarding, chain: Chain) -> Any:
 
     async def behaviour(_: object, rpc: Rpc) -> bytes:
         async def start(metadata: Metadata, seconds: float | None) -> Upstream:
-            return await _admitted(open_call(metadata=metadata, timeout=seconds))
+            return await _admitted(keep_ending(open_call(metadata=metadata, timeout=seconds)))
 
         async def handle(call: Call) -> bytes:
             upstream = await forwarding.start(call, start)
@@ -106,7 +106,7 @@ def _stream_stream(forwarding: Forwarding, chain: Chain) -> Any:
 
     async def behaviour(_: object, rpc: Rpc) -> None:
         async def start(metadata: Metadata, seconds: float | None) -> Upstream:
-            return await _admitted(open_call(metadata=metadata, timeout=seconds))
+            return await _admitted(keep_ending(open_call(metadata=metadata, timeout=seconds)))
 
         async def handle(call: Call) -> None:
             upstream = await forwarding.start(call, start)

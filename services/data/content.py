@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 
-from boundary.channel import what_ended
+from boundary.channel import keep_ending, what_ended
 from boundary.context import CONTEXT_KEY, TenantContext
 from boundary.delegation import ContextSource
 from boundary.errors import (
@@ -57,8 +57,8 @@ class StorageContent:
             path=content_path(template_id), content_type=CONTENT_TYPE, sha256=sha256
         )
         metadata = await self._metadata(tenant)
-        call = self._stub.UploadObject(
-            _parts(spec, data), metadata=metadata, timeout=CONTENT_SECONDS
+        call = keep_ending(
+            self._stub.UploadObject(_parts(spec, data), metadata=metadata, timeout=CONTENT_SECONDS)
         )
         try:
             await call

@@ -114,16 +114,32 @@ class Templates:
         Raises:
             InvalidArgument: the name is no template's.
             NotFound: it is not there.
-            FailedPrecondition: the object was deleted from the object store by itself.
+            FailedPrecondition: the object was deleted or changed in the object store by itself.
         """
         key = TEMPLATES.parse_name(name, path="name")
-        await self._visible(tenant, key, path="name")
+        item = await self._visible(tenant, key, path="name")
         content = await self._content.read(tenant, key)
         if content is None:
             raise FailedPrecondition(
                 "CONTENT_MISSING", f"the object {content_path(key)} was deleted", field="name"
             )
+        if content.sha256 != item["content_sha256"]:
+            await self._require_own(tenant, key, content)
         return content
+
+    async def _require_own(self, tenant: TenantContext, key: EntityId, content: Content) -> None:
+        """Returns where content that is not the record's is that of a write under way, or just done.
+
+        Whoever may write objects can write this one, too; what was not stored as the template's content is not
+        served as that.
+        """
+        item = await self._visible(tenant, key, path="name")
+        if intent_of(item) is None and item["content_sha256"] != content.sha256:
+            raise FailedPrecondition(
+                "CONTENT_CHANGED",
+                f"the object {content_path(key)} was changed by itself; store the content again",
+                field="name",
+            )
 
     async def update(
         self,

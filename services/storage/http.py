@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from boundary.catalog import Method
 from boundary.context import ContextVerifier, serving
 from boundary.delegation import ContextSource
-from boundary.errors import Cancelled, Internal, InvalidArgument, SiloError
+from boundary.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, SiloError
 from boundary.ids import PrincipalId
 from boundary.interceptors.call import Call
 from boundary.interceptors.chain import Chain
@@ -38,6 +38,9 @@ from services.storage.presign import Grant, UrlSigner, url_refused
 
 _log = logging.getLogger(__name__)
 
+IDLE_SECONDS = 30.0
+"""For how long an upload over a signed URL may send nothing."""
+
 _STATUSES = {
     "INVALID_ARGUMENT": 400,
     "OUT_OF_RANGE": 416,
@@ -49,7 +52,7 @@ _STATUSES = {
     "ABORTED": 412,
     "RESOURCE_EXHAUSTED": 429,
     "UNAVAILABLE": 503,
-    "DEADLINE_EXCEEDED": 504,
+    "DEADLINE_EXCEEDED": 408,
     "CANCELLED": 499,
 }
 _STATUSES_BY_REASON = {"OBJECT_TOO_LARGE": 413, "STORAGE_FULL": 507}
@@ -262,7 +265,19 @@ def _first_etag(raw: str) -> str:
 
 
 async def _body(request: web.Request) -> AsyncIterator[bytes]:
-    async for chunk in request.content.iter_any():
+    """The body as it comes. A client that sends nothing for a while is gone, or means to hold a place.
+
+    Raises:
+        DeadlineExceeded: nothing came for IDLE_SECONDS.
+    """
+    while True:
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                chunk = await request.content.readany()
+        except TimeoutError as error:
+            raise DeadlineExceeded("BODY_STALLED", "the content stopped coming") from error
+        if not chunk and request.content.at_eof():
+            return
         yield chunk
 
 

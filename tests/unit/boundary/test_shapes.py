@@ -12,7 +12,7 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
-from boundary.channel import what_ended
+from boundary.channel import keep_ending, what_ended
 from boundary.context import CONTEXT_KEY, current_context
 from boundary.errors import InvalidArgument
 from boundary.ids import TenantId
@@ -93,7 +93,11 @@ async def call_every_shape(stub: Any, metadata: Any) -> list[grpc.aio.AioRpcErro
         async def parts() -> AsyncIterator[object_pb2.UploadObjectRequest]:
             yield object_pb2.UploadObjectRequest(chunk=b"x")
 
-        await stub.UploadObject(parts(), metadata=metadata)
+        call = keep_ending(stub.UploadObject(parts(), metadata=metadata))
+        try:
+            await call
+        except grpc.aio.AioRpcError as error:
+            raise await what_ended(call, error) from None
 
     errors = []
     for attempt in (
@@ -273,7 +277,7 @@ async def test_a_suspension_ends_the_tenants_streams_and_no_others(objects: Any)
                 yield object_pb2.UploadObjectRequest(chunk=b"x")
                 await asyncio.sleep(0.005)
 
-        call = stub.UploadObject(parts(), metadata=running.metadata("A"))
+        call = keep_ending(stub.UploadObject(parts(), metadata=running.metadata("A")))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call
         return await what_ended(call, caught.value)

@@ -199,6 +199,16 @@ async def test_another_tenant_has_its_own(templates, content, tenant):
     assert content.objects == {KEY: OLD}
 
 
+async def test_content_that_was_changed_by_itself_is_not_the_templates(templates, content, tenant):
+    await create(templates, tenant)
+    content.objects[KEY] = b"put there by somebody who may write objects and no templates"
+    with pytest.raises(FailedPrecondition) as caught:
+        await templates.read_content(tenant, name="templates/welcome")
+    assert caught.value.reason == "CONTENT_CHANGED"
+    await update(templates, tenant, NEW)
+    assert (await templates.read_content(tenant, name="templates/welcome")).data == NEW
+
+
 async def test_content_that_was_deleted_by_itself(templates, content, tenant):
     await create(templates, tenant)
     content.objects.clear()

@@ -28,6 +28,7 @@ from boundary.interceptors.chain import Chain
 from boundary.metrics import CallMetrics
 from boundary.tenants import LiveCalls, TenantState, TenantStates
 from services.resolver.local_keys import LocalKeys
+from services.storage import http
 from services.storage.files import FileObjects
 from services.storage.http import SignedUrlAuthenticator, SignedUrls
 from services.storage.operations import ObjectOperations
@@ -320,6 +321,20 @@ async def test_a_put_that_is_cut_off_leaves_nothing(
     with current(site.tenant):
         assert await site.files.head(site.tenant.objects, "x") is None
     assert site.records()[-1]["status"] == "CANCELLED"
+
+
+async def test_a_put_that_stalls_is_ended(
+    site: Site, bucket_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "IDLE_SECONDS", 0.2)
+    reader, writer = await _request(
+        site, "PUT", site.upload_url("x"), framing="Content-Length: 3000000", body=b"1" * 100
+    )
+    async with asyncio.timeout(5):
+        assert b"408" in await reader.readline()
+    await _until_files(bucket_folder, 0)
+    assert site.records()[-1]["reason"] == "BODY_STALLED"
+    writer.close()
 
 
 async def test_a_suspension_ends_transfers_under_way(site: Site, bucket_folder: Path) -> None:

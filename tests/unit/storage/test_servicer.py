@@ -12,7 +12,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from boundary.channel import what_ended
+from boundary.channel import keep_ending, what_ended
 from boundary.ids import TenantId
 from boundary.tenants import TenantState
 from services.storage.operations import ObjectOperations
@@ -51,7 +51,7 @@ class Client:
             for request in requests:
                 yield request
 
-        call = self.stub.UploadObject(stream(), metadata=self.metadata)
+        call = keep_ending(self.stub.UploadObject(stream(), metadata=self.metadata))
         try:
             return (await call).object
         except grpc.aio.AioRpcError as error:
