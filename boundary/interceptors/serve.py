@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -13,22 +12,18 @@ import grpc
 from boundary.catalog import Method
 from boundary.errors import (
     Cancelled,
-    DeadlineExceeded,
-    Internal,
     ResourceExhausted,
     SiloError,
-    Unavailable,
     bounded,
     status_of,
 )
 from boundary.interceptors.call import Call
 from boundary.interceptors.chain import Chain
+from boundary.interceptors.endings import why_ended, why_failed
 from boundary.metadata import REQUEST_ID_KEY, STATUS_KEY, Metadata
 
 T = TypeVar("T")
 Rpc = grpc.aio.ServicerContext[Any, Any]
-
-_log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """The largest message that is served. gRPC itself receives up to HARD_MAX_MESSAGE_BYTES, so that a message over
@@ -75,7 +70,7 @@ async def serve(
         await chain.enter(call)
         result = await handle(call)
     except asyncio.CancelledError:
-        error = _ended(call)
+        error = why_ended(call)
         _close(chain, call, error)
         if isinstance(error, Cancelled):
             raise
@@ -86,7 +81,7 @@ async def serve(
         )
         raise asyncio.CancelledError from raised
     except Exception as raised:  # noqa: BLE001 - the caller must have an answer whatever happened
-        error = _failure(call, raised)
+        error = why_failed(call, raised)
         _close(chain, call, error)
     else:
         _close(chain, call, None)
@@ -136,31 +131,6 @@ def _close(chain: Chain, call: Call, error: SiloError | None) -> None:
     elif error is not None:
         call.status = error.code
     chain.leave(call)
-
-
-def _ended(call: Call) -> SiloError:
-    """Why the task of a call was cancelled: its tenant's state changed, its time is up, or the caller went."""
-    if call.refusal is not None:
-        task = asyncio.current_task()
-        if task is not None:
-            task.uncancel()
-        return call.refusal
-    if call.deadline is not None and time.monotonic() >= call.deadline:
-        return Cancelled("DEADLINE_PASSED", "the caller's deadline passed")
-    return Cancelled("CALLER_GONE", "the caller cancelled the call")
-
-
-def _failure(call: Call, raised: Exception) -> SiloError:
-    if call.refusal is not None:
-        return call.refusal
-    if isinstance(raised, SiloError):
-        return raised
-    if isinstance(raised, TimeoutError):
-        if call.deadline is not None and time.monotonic() >= call.deadline:
-            return DeadlineExceeded("DEADLINE_PASSED", "the caller's deadline passed")
-        return Unavailable("TIMED_OUT", "something that is needed does not answer in time")
-    _log.error("%s failed, request %s", call.method.name, call.request_id, exc_info=raised)
-    return Internal()
 
 
 async def _abort(rpc: Rpc, call: Call, error: SiloError) -> None:

@@ -8,7 +8,6 @@ the resolver gives to this service at that moment, which it does not for a tenan
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import format_datetime
@@ -23,6 +22,7 @@ from boundary.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgume
 from boundary.ids import PrincipalId
 from boundary.interceptors.call import Call
 from boundary.interceptors.chain import Chain
+from boundary.interceptors.endings import why_ended, why_failed
 from boundary.tenants import TenantStates
 from services.storage.http_headers import (
     SAFETY,
@@ -35,8 +35,6 @@ from services.storage.http_headers import (
 from services.storage.operations import ObjectOperations, too_large
 from services.storage.ports import WHOLE, Content, Span, StoredObject, Upload
 from services.storage.presign import Grant, UrlSigner, url_refused
-
-_log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 30.0
 """For how long an upload over a signed URL may send nothing."""
@@ -175,7 +173,7 @@ class SignedUrls:
             with serving(call.tenant):
                 return await work(call)
         except asyncio.CancelledError:
-            error = _ended(call)
+            error = why_ended(call)
             if call.refusal is None:
                 raise
         except Exception as raised:  # noqa: BLE001 - the client must have an answer whatever happened
@@ -310,25 +308,13 @@ def _headers(call: UrlCall, stored: StoredObject) -> dict[str, str]:
     }
 
 
-def _ended(call: UrlCall) -> SiloError:
-    """Why the task of a call was cancelled: its tenant's state changed, or the server ends."""
-    if call.refusal is None:
-        return Cancelled("CALLER_GONE", "the call was cancelled")
-    task = asyncio.current_task()
-    if task is not None:
-        task.uncancel()
-    return call.refusal
-
-
 def _failure(call: UrlCall, raised: Exception) -> SiloError:
-    if call.refusal is not None:
-        return call.refusal
-    if isinstance(raised, SiloError):
-        return raised
-    if isinstance(raised, ConnectionError | ClientError | HttpProcessingError):
+    """What the client is told; what it did to its own connection is its going away."""
+    if call.refusal is None and isinstance(
+        raised, ConnectionError | ClientError | HttpProcessingError
+    ):
         return Cancelled("CALLER_GONE", "the client ended the transfer")
-    _log.error("%s failed, request %s", call.method.name, call.request_id, exc_info=raised)
-    return Internal()
+    return why_failed(call, raised)
 
 
 def _answer(call: UrlCall, error: SiloError) -> web.StreamResponse:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import sqlite3
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -380,8 +379,3 @@ def _rows(path: Path) -> Iterator[str]:
                 yield f"{path}:{table}:{row!r}"
     finally:
         connection.close()
-
-
-def wait_until_expired(seconds: float) -> None:
-    """Waits out a token's lifetime."""
-    time.sleep(seconds)
