@@ -31,14 +31,19 @@ _MAX_RESOURCE = 1024
 
 
 def _bounded(resource: str) -> str:
-    return resource if len(resource) <= _MAX_RESOURCE else resource[:_MAX_RESOURCE] + "..."
+    return resource[:_MAX_RESOURCE] + "..."
 
 
 class AuditLog:
-    """Appends audit records to `{folder}/{service}.jsonl`. Lines are atomic: each is one append."""
+    """Appends audit records to `{folder}/{service}.jsonl`. Lines are atomic: each is one append.
+
+    Attributes:
+        behind: whether records wait to be written.
+    """
 
     def __init__(self, folder: Path, *, service: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.behind = False
         self._service = service
         self._path = folder / f"{service}.jsonl"
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
@@ -46,18 +51,14 @@ class AuditLog:
         self._second = 0
         self._to_the_second = ""
 
-    @property
-    def behind(self) -> bool:
-        """Whether records wait to be written."""
-        return bool(self._unwritten)
-
     def require_writable(self) -> None:
         """Returns where every record so far is written.
 
         Raises:
             Unavailable: records cannot be written; the call must not be served.
         """
-        if not self._flush():
+        self._flush()
+        if self.behind:
             raise Unavailable("AUDIT_UNAVAILABLE", "calls cannot be recorded", retry_after=5.0)
 
     def record(self, call: Call, *, status: str, reason: str, allowed: bool) -> None:
@@ -68,51 +69,58 @@ class AuditLog:
             reason: the ErrorInfo reason, or empty.
             allowed: whether the boundary let the call through to its handler.
         """
-        context = call.context
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._to_the_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        context, resource = call.context, call.resource
         line = orjson.dumps(
             {
-                "time": self._now(),
+                # RFC 3339, to the millisecond
+                "time": f"{self._to_the_second}.{int((now - second) * 1000):03d}Z",
                 "request_id": call.request_id,
                 "service": self._service,
                 "tenant": call.tenant_id or "",
                 "principal": call.principal,
                 "actor": context.actor if context else "",
                 "method": call.method.name,
-                "resource": _bounded(call.resource),
+                "resource": resource if len(resource) <= _MAX_RESOURCE else _bounded(resource),
                 "decision": "ALLOWED" if allowed else "REFUSED",
                 "status": status,
                 "reason": reason,
-                "duration_ms": round((time.monotonic() - call.started) * 1000, 3),
+                "duration_ms": round(call.seconds * 1000, 3),
             },
             option=orjson.OPT_APPEND_NEWLINE,
         )
-        if len(self._unwritten) < _MAX_UNWRITTEN:
-            self._unwritten.append(line)
-        self._flush()
-
-    def _now(self) -> str:
-        """The time in RFC 3339 to the millisecond; the part down to the second is made once a second."""
-        now = time.time()
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._to_the_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._to_the_second}.{int((now - second) * 1000):03d}Z"
+        rest = line if self.behind else self._append(line)
+        if rest:
+            self._keep(rest)
 
     def close(self) -> None:
         """Closes the file."""
         os.close(self._file)
 
-    def _flush(self) -> bool:
+    def _append(self, line: bytes) -> bytes:
+        """Appends a line; returns what of it could not be written."""
         try:
-            while self._unwritten:
-                line = self._unwritten[0]
-                written = os.write(self._file, line)
-                if written < len(line):
-                    self._unwritten[0] = line[written:]
-                    continue
-                del self._unwritten[0]
+            return line[os.write(self._file, line) :]
         except OSError:
             _log.exception("audit records cannot be written to %s", self._path)
-            return False
-        return True
+            return line
+
+    def _keep(self, line: bytes) -> None:
+        if len(self._unwritten) < _MAX_UNWRITTEN:
+            self._unwritten.append(line)
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._unwritten:
+            line = self._unwritten[0]
+            rest = self._append(line)
+            if len(rest) == len(line):
+                break
+            self._unwritten[0] = rest
+            if not rest:
+                del self._unwritten[0]
+        self.behind = bool(self._unwritten)

@@ -127,6 +127,14 @@ class ContextVerifier:
         self._keys = keys
         self._verified: OrderedDict[str, TenantContext] = OrderedDict()
 
+    def verified(self, token: str) -> TenantContext | None:
+        """The context in a token that was verified before and has not ended; else None."""
+        known = self._verified.get(token)
+        if known is None or time.time() < known.expires_at:
+            return known
+        del self._verified[token]
+        return None
+
     async def verify(self, token: str) -> TenantContext:
         """The context in token.
 
@@ -134,11 +142,9 @@ class ContextVerifier:
             Unauthenticated: the token is not a context for this audience, or no longer.
             Unavailable: the verifying keys cannot be had at present.
         """
-        known = self._verified.get(token)
+        known = self.verified(token)
         if known is not None:
-            if time.time() < known.expires_at:
-                return known
-            del self._verified[token]
+            return known
         context = self._build(await self._claims(token), token)
         if len(self._verified) >= _CACHE_SIZE:
             self._verified.popitem(last=False)
@@ -250,8 +256,13 @@ def current_context() -> TenantContext | None:
     return _current.get()
 
 
+def make_current(context: TenantContext | None) -> None:
+    """Makes a context the current one for the rest of the task; every gRPC call has a task of its own."""
+    _current.set(context)
+
+
 class serving:  # noqa: N801 - reads as what it does: `with serving(context):`
-    """Makes a context the current one within the block; used by the chain and by background recovery."""
+    """Makes a context the current one within the block, where the task goes on to do other things."""
 
     __slots__ = ("_context", "_token")
 

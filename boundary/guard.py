@@ -34,8 +34,12 @@ def require_context() -> TenantContext:
     """
     context = current_context()
     if context is None:
-        raise GuardViolation("an engine call outside of any tenant's call")
+        raise _outside()
     return context
+
+
+def _outside() -> GuardViolation:
+    return GuardViolation("an engine call outside of any tenant's call")
 
 
 def require_partition(partition: Partition, *partition_keys: str) -> None:
@@ -44,7 +48,11 @@ def require_partition(partition: Partition, *partition_keys: str) -> None:
     Raises:
         GuardViolation: otherwise.
     """
-    if partition != require_context().partition:
+    context = current_context()
+    if context is None:
+        raise _outside()
+    own = context.partition
+    if partition is not own and partition != own:
         raise GuardViolation("a partition of another context")
     for key in partition_keys:
         if not partition.owns(key):

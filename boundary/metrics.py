@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -57,9 +56,8 @@ class CallMetrics(Collector):
         durations = self._durations.get(method)
         if durations is None:
             durations = self._durations[method] = _Durations()
-        seconds = time.monotonic() - call.started
-        durations.counts[bisect_left(_BOUNDS, seconds)] += 1
-        durations.total += seconds
+        durations.counts[bisect_left(_BOUNDS, call.seconds)] += 1
+        durations.total += call.seconds
 
     def collect(self) -> Iterator[CounterMetricFamily | HistogramMetricFamily]:
         """The families, as prometheus_client asks for them."""

@@ -18,7 +18,7 @@ class Permissions:
     and no `platform.` one: those must be granted by name or as `platform.*`.
     """
 
-    __slots__ = ("_grants",)
+    __slots__ = ("_allowed", "_grants")
 
     def __init__(self, grants: Iterable[str]) -> None:
         """Takes the grants.
@@ -31,6 +31,7 @@ class Permissions:
             if not isinstance(grant, str) or _GRANT.fullmatch(grant) is None:
                 raise ValueError("a permission is not in the grammar")
         self._grants = kept
+        self._allowed: set[str] = set()  # what was found allowed; no more than the methods declare
 
     def allow(self, permission: str) -> bool:
         """Whether the grants cover permission."""
@@ -51,12 +52,15 @@ class Permissions:
         Raises:
             PermissionDenied: they do not; the error names the permission.
         """
+        if permission in self._allowed:
+            return
         if not self.allow(permission):
             raise PermissionDenied(
                 "PERMISSION_MISSING",
                 f"the caller lacks the permission {permission}",
                 metadata={"permission": permission},
             )
+        self._allowed.add(permission)
 
     @property
     def grants(self) -> tuple[str, ...]:

@@ -94,6 +94,17 @@ class TokenVerifier:
         self._issuers = {issuer.issuer: issuer for issuer in issuers}
         self._verified: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
 
+    def verified(self, authorization: str | None) -> Caller | None:
+        """The caller of a value that was verified before and still holds; else None."""
+        known = self._verified.get(authorization or "")
+        if known is None:
+            return None
+        remembered_until, caller = known
+        if time.time() < remembered_until:
+            return caller
+        del self._verified[authorization or ""]
+        return None
+
     async def verify(self, authorization: str | None) -> Caller:
         """The caller that an `authorization` value proves.
 
@@ -102,12 +113,9 @@ class TokenVerifier:
                 claims contradict each other.
             Unavailable: the issuer's keys cannot be had at present.
         """
-        known = self._verified.get(authorization or "")
+        known = self.verified(authorization)
         if known is not None:
-            remembered_until, caller = known
-            if time.time() < remembered_until:
-                return caller
-            del self._verified[authorization or ""]
+            return known
         token = _bearer(authorization)
         caller = _caller_of(await self._claims(token), token)
         if len(self._verified) >= _CACHE_SIZE:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 import grpc
 
@@ -14,16 +15,18 @@ from boundary.errors import tenant_unavailable
 from boundary.interceptors.call import Call
 from boundary.metadata import REQUEST_ID_KEY, Metadata
 from boundary.tenants import STALE
-from boundary.tokens import AUTHORIZATION_KEY
+from boundary.tokens import AUTHORIZATION_KEY, Caller
 from gateway.contexts import ContextCache
 from gateway.failures import failure_of
 from gateway.resolution import Resolved
 from silo.policy.v1 import policy_pb2
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
-Start = Callable[[Metadata, float | None], Awaitable[T]]
-"""Starts a call with metadata and a timeout in seconds, and returns once the service has let it through.
+Start = Callable[[Metadata, float | None, *Ts], Awaitable[T]]
+"""Starts a call with metadata, a timeout in seconds and maybe its message, and returns once the service has let it
+through.
 
 Raises AioRpcError where the service refused or failed it.
 """
@@ -49,7 +52,7 @@ class Forwarding:
         streams = method.client_streaming or method.server_streaming
         self._seconds = None if streams else _UNARY_SECONDS
 
-    async def start(self, call: Call, start: Start[T]) -> T:
+    async def start(self, call: Call, start: Start[*Ts, T], *message: *Ts) -> T:
         """What start returns.
 
         A context that the service finds stale (the tenant has changed) is replaced, and the call started once
@@ -58,13 +61,18 @@ class Forwarding:
         Raises:
             SiloError: the call cannot be started, or the service refused it.
         """
-        resolved = await self._resolved(call) if self._takes_context else None
+        resolved = None
+        if self._takes_context:
+            caller = call.operator
+            resolved = self._contexts.held(caller, self.method.service)
+            if resolved is None:
+                resolved = await self._resolve(call, caller)
         if self.channel.get_state(try_to_connect=True) is not grpc.ChannelConnectivity.READY:
             await connected(self.channel)
         # From here on the service has the call: it records it, also where the caller goes away meanwhile.
         call.recorded_downstream = True
         try:
-            return await start(_metadata(call, resolved), self._timeout(call))
+            return await start(_metadata(call, resolved), self._timeout(call), *message)
         except grpc.aio.AioRpcError as error:
             failure = failure_of(error, call)
             if resolved is None or failure.reason != STALE:
@@ -74,23 +82,19 @@ class Forwarding:
         )
         call.recorded_downstream = True
         try:
-            return await start(_metadata(call, resolved), self._timeout(call))
+            return await start(_metadata(call, resolved), self._timeout(call), *message)
         except grpc.aio.AioRpcError as error:
             raise failure_of(error, call) from error
 
-    async def _resolved(self, call: Call) -> Resolved:
-        caller = call.operator
+    async def _resolve(self, call: Call, caller: Caller) -> Resolved:
         if not caller.tenant_id:
             raise tenant_unavailable()
-        held = self._contexts.held(caller, self.method.service)
-        if held is not None:
-            return held
         return await self._contexts.resolve(caller, self.method.service, request_id=call.request_id)
 
     def _timeout(self, call: Call) -> float | None:
         if call.deadline is None:
             return self._seconds
-        return call.remaining(at_most=float("inf"))
+        return max(0.0, call.deadline - time.monotonic())
 
 
 def _metadata(call: Call, resolved: Resolved | None) -> Metadata:

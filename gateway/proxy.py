@@ -10,7 +10,7 @@ none then, and asking for it would be paid for by every call. Errors always come
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,7 +19,15 @@ import grpc
 from boundary.channel import keep_ending, what_ended
 from boundary.interceptors.call import Call
 from boundary.interceptors.chain import Chain
-from boundary.interceptors.serve import Rpc, read_message, require_message_size, serve
+from boundary.interceptors.serve import (
+    MAX_MESSAGE_BYTES,
+    Rpc,
+    message_too_large,
+    metadata_of,
+    read_message,
+    serve,
+)
+from boundary.interceptors.shapes import HandlerOf, stream_handler, unary_handler
 from boundary.metadata import ADMITTED_KEY, Metadata
 from gateway.failures import failure_of, passed_on
 from gateway.forwarding import Forwarding
@@ -29,51 +37,55 @@ Upstream = Any
 """A call to the service behind: one of grpc.aio's call objects, whose common base has no reading or writing."""
 
 
-def handler_of(forwarding: Forwarding, chain: Chain) -> grpc.RpcMethodHandler[Any, Any]:
+def handler_of(forwarding: Forwarding, chain: Chain) -> HandlerOf:
     """The gRPC handler that forwards calls of a method."""
     method = forwarding.method
     if method.client_streaming and method.server_streaming:
-        return grpc.stream_stream_rpc_method_handler(_stream_stream(forwarding, chain))
+        return stream_handler(
+            grpc.stream_stream_rpc_method_handler(_stream_stream(forwarding, chain))
+        )
     if method.client_streaming:
-        return grpc.stream_unary_rpc_method_handler(_stream_unary(forwarding, chain))
+        return stream_handler(
+            grpc.stream_unary_rpc_method_handler(_stream_unary(forwarding, chain))
+        )
     if method.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(_unary_stream(forwarding, chain))
-    return grpc.unary_unary_rpc_method_handler(_unary_unary(forwarding, chain))
+        return stream_handler(
+            grpc.unary_stream_rpc_method_handler(_unary_stream(forwarding, chain))
+        )
+    return unary_handler(chain, method, _unary_unary(forwarding))
 
 
-def _unary_unary(forwarding: Forwarding, chain: Chain) -> Any:
-    method = forwarding.method
-    upstream = UnaryMethod(forwarding.channel, method.path)
+def _unary_unary(forwarding: Forwarding) -> Callable[[Call, bytes], Awaitable[bytes]]:
+    upstream = UnaryMethod(forwarding.channel, forwarding.method.path)
 
-    async def behaviour(raw: bytes, rpc: Rpc) -> bytes:
-        async def handle(call: Call) -> bytes:
-            require_message_size(raw)
-            return await forwarding.start(
-                call, lambda metadata, seconds: upstream(raw, metadata, seconds)
-            )
+    async def handle(call: Call, raw: bytes) -> bytes:
+        if len(raw) > MAX_MESSAGE_BYTES:
+            raise message_too_large()
+        return await forwarding.start(call, upstream, raw)
 
-        return await serve(chain, method, rpc, handle)
-
-    return behaviour
+    return handle
 
 
 def _unary_stream(forwarding: Forwarding, chain: Chain) -> Any:
     method = forwarding.method
     open_call: Any = forwarding.channel.unary_stream(method.path)
 
-    async def behaviour(raw: bytes, rpc: Rpc) -> None:
-        async def start(metadata: Metadata, seconds: float | None) -> tuple[Upstream, bytes | None]:
-            upstream = open_call(raw, metadata=metadata, timeout=seconds)
-            return upstream, _message(await upstream.read())
+    async def start(
+        metadata: Metadata, seconds: float | None, raw: bytes
+    ) -> tuple[Upstream, bytes | None]:
+        upstream = open_call(raw, metadata=metadata, timeout=seconds)
+        return upstream, _message(await upstream.read())
 
-        async def handle(call: Call) -> None:
-            require_message_size(raw)
-            upstream, first = await forwarding.start(call, start)
+    async def behaviour(raw: bytes, rpc: Rpc) -> None:
+        async def handle(call: Call, _: None) -> None:
+            if len(raw) > MAX_MESSAGE_BYTES:
+                raise message_too_large()
+            upstream, first = await forwarding.start(call, start, raw)
             with _Ending(upstream):
                 await _pass_initial_metadata(upstream, rpc)
                 await _pass_responses(upstream, rpc, call, first)
 
-        await serve(chain, method, rpc, handle)
+        await serve(chain, method, handle, metadata_of(rpc), None, rpc)
 
     return behaviour
 
@@ -86,7 +98,7 @@ def _stream_unary(forwarding: Forwarding, chain: Chain) -> Any:
         async def start(metadata: Metadata, seconds: float | None) -> Upstream:
             return await _admitted(keep_ending(open_call(metadata=metadata, timeout=seconds)))
 
-        async def handle(call: Call) -> bytes:
+        async def handle(call: Call, _: None) -> bytes:
             upstream = await forwarding.start(call, start)
             with _Ending(upstream):
                 await _pass_initial_metadata(upstream, rpc)
@@ -95,7 +107,7 @@ def _stream_unary(forwarding: Forwarding, chain: Chain) -> Any:
                 rpc.set_trailing_metadata(passed_on(await upstream.trailing_metadata()))
             return response
 
-        return await serve(chain, method, rpc, handle)
+        return await serve(chain, method, handle, metadata_of(rpc), None, rpc)
 
     return behaviour
 
@@ -108,7 +120,7 @@ def _stream_stream(forwarding: Forwarding, chain: Chain) -> Any:
         async def start(metadata: Metadata, seconds: float | None) -> Upstream:
             return await _admitted(keep_ending(open_call(metadata=metadata, timeout=seconds)))
 
-        async def handle(call: Call) -> None:
+        async def handle(call: Call, _: None) -> None:
             upstream = await forwarding.start(call, start)
             with _Ending(upstream):
                 await _pass_initial_metadata(upstream, rpc)
@@ -116,7 +128,7 @@ def _stream_stream(forwarding: Forwarding, chain: Chain) -> Any:
                     first = await _next_response(upstream, call)
                     await _pass_responses(upstream, rpc, call, first)
 
-        await serve(chain, method, rpc, handle)
+        await serve(chain, method, handle, metadata_of(rpc), None, rpc)
 
     return behaviour
 

@@ -56,10 +56,10 @@ class Routes(grpc.GenericRpcHandler):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """The handler of a path; None for gRPC's own services, which the server itself has."""
         path = handler_call_details.method
-        handler = self._handlers.get(path)
-        if handler is None and not path.startswith(_GRPC_OWN):
-            return self._unknown
-        return handler
+        handler_of = self._handlers.get(path)
+        if handler_of is not None:
+            return handler_of(handler_call_details)
+        return None if path.startswith(_GRPC_OWN) else self._unknown
 
 
 async def _refuse(_: object, rpc: Rpc) -> None:

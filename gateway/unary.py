@@ -26,7 +26,7 @@ class UnaryMethod:
         self._path = path.encode()
         self._context = cygrpc.build_census_context()
 
-    async def __call__(self, request: bytes, metadata: Metadata, seconds: float | None) -> bytes:
+    async def __call__(self, metadata: Metadata, seconds: float | None, request: bytes) -> bytes:
         """The service's answer.
 
         Raises:

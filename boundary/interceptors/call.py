@@ -16,15 +16,18 @@ from boundary.tokens import Caller
 NOBODY = PrincipalId("")
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class Call:
     """One call.
+
+    What is not known when it comes stands on the class until it is: a call sets a few fields, not twenty.
 
     Attributes:
         method: which method, with its guard.
         metadata: the caller's metadata as it came, key and value pairs.
         deadline: when the caller stops waiting, in `time.monotonic()` seconds; None for never.
         started: when the call came, in `time.monotonic()` seconds.
+        seconds: how long it took, once it has ended.
         request_id: names the call in audit, logs and errors.
         principal: who calls, as soon as it is known; empty until then.
         tenant_id: the tenant that the caller has proved to act for, by context or by JWT; None without one.
@@ -43,20 +46,21 @@ class Call:
     method: Method
     metadata: tuple[tuple[str, str | bytes], ...]
     deadline: float | None
-    started: float = field(default_factory=time.monotonic)
-    request_id: str = ""
-    principal: PrincipalId = NOBODY
-    tenant_id: TenantId | None = None
-    context: TenantContext | None = None
-    caller: Caller | None = None
-    resource: str = ""
     task: Task[Any] | None = None
-    refusal: SiloError | None = None
-    error: SiloError | None = None
-    status: str = "OK"
-    admitted: bool = False
-    recorded_downstream: bool = False
-    peer_service: str = ""
+    started: float = field(default_factory=time.monotonic)
+    seconds: float = field(init=False, default=0.0)
+    request_id: str = field(init=False, default="")
+    principal: PrincipalId = field(init=False, default=NOBODY)
+    tenant_id: TenantId | None = field(init=False, default=None)
+    context: TenantContext | None = field(init=False, default=None)
+    caller: Caller | None = field(init=False, default=None)
+    resource: str = field(init=False, default="")
+    refusal: SiloError | None = field(init=False, default=None)
+    error: SiloError | None = field(init=False, default=None)
+    status: str = field(init=False, default="OK")
+    admitted: bool = field(init=False, default=False)
+    recorded_downstream: bool = field(init=False, default=False)
+    peer_service: str = field(init=False, default="")
 
     @property
     def tenant(self) -> TenantContext:

@@ -5,6 +5,7 @@ It is composed once, when a server is built, and is the same for all four call s
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from boundary.interceptors.call import Call
@@ -61,5 +62,6 @@ class Chain:
 
         What was refused on the way in is measured and recorded on the way out.
         """
+        call.seconds = time.monotonic() - call.started
         for leave in self._leave:
             leave(call)

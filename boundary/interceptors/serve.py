@@ -23,6 +23,7 @@ from boundary.interceptors.endings import why_ended, why_failed
 from boundary.metadata import REQUEST_ID_KEY, STATUS_KEY, Metadata
 
 T = TypeVar("T")
+M = TypeVar("M")
 Rpc = grpc.aio.ServicerContext[Any, Any]
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -51,24 +52,31 @@ class Relayed(SiloError):
         self.trailers = trailers
 
 
-async def serve(
-    chain: Chain, method: Method, rpc: Rpc, handle: Callable[[Call], Awaitable[T]]
+async def serve(  # noqa: PLR0917 - by place, because gRPC calls what is left of it when the first four are bound
+    chain: Chain,
+    method: Method,
+    handle: Callable[[Call, M], Awaitable[T]],
+    metadata: Metadata,
+    message: M,
+    rpc: Rpc,
 ) -> T:
-    """What handle returns for a call that passed the chain.
+    """What handle returns for a call that passed the chain, given the call and its message.
 
     Whatever is raised on the way becomes the call's status, with one ErrorInfo, and is recorded by the chain
     before the caller has its answer.
     """
     remaining = rpc.time_remaining()
+    started = time.monotonic()
     call = Call(
         method=method,
-        metadata=tuple(rpc.invocation_metadata() or ()),
-        deadline=None if remaining is None else time.monotonic() + remaining,
+        metadata=metadata,
+        deadline=None if remaining is None else started + remaining,
+        started=started,
         task=asyncio.current_task(),
     )
     try:
         await chain.enter(call)
-        result = await handle(call)
+        result = await handle(call, message)
     except asyncio.CancelledError:
         error = why_ended(call)
         _close(chain, call, error)
@@ -84,10 +92,15 @@ async def serve(
         error = why_failed(call, raised)
         _close(chain, call, error)
     else:
-        _close(chain, call, None)
+        chain.leave(call)
         return result
     await _abort(rpc, call, error)
     raise AssertionError("abort always raises")
+
+
+def metadata_of(rpc: Rpc) -> Metadata:
+    """The caller's metadata."""
+    return tuple(rpc.invocation_metadata() or ())
 
 
 async def read_message(rpc: Rpc, call: Call) -> bytes | None:
@@ -104,7 +117,8 @@ async def read_message(rpc: Rpc, call: Call) -> bytes | None:
     """
     raw = await rpc.read()
     if isinstance(raw, bytes):
-        require_message_size(raw)
+        if len(raw) > MAX_MESSAGE_BYTES:
+            raise message_too_large()
         return raw
     await rpc.read()
     if call.task is not None and call.task.cancelling():
@@ -112,24 +126,16 @@ async def read_message(rpc: Rpc, call: Call) -> bytes | None:
     return None
 
 
-def require_message_size(raw: bytes) -> None:
-    """Returns where a message is within the limit.
-
-    Raises:
-        ResourceExhausted: it is not.
-    """
-    if len(raw) > MAX_MESSAGE_BYTES:
-        raise ResourceExhausted(
-            "MESSAGE_TOO_LARGE", f"a message may have {MAX_MESSAGE_BYTES} bytes", field="message"
-        )
+def message_too_large() -> ResourceExhausted:
+    """The error for a message over MAX_MESSAGE_BYTES."""
+    return ResourceExhausted(
+        "MESSAGE_TOO_LARGE", f"a message may have {MAX_MESSAGE_BYTES} bytes", field="message"
+    )
 
 
-def _close(chain: Chain, call: Call, error: SiloError | None) -> None:
+def _close(chain: Chain, call: Call, error: SiloError) -> None:
     call.error = error
-    if isinstance(error, Relayed):
-        call.status = error.status_code.name
-    elif error is not None:
-        call.status = error.code
+    call.status = error.status_code.name if isinstance(error, Relayed) else error.code
     chain.leave(call)
 
 

@@ -7,21 +7,32 @@ INVALID_ARGUMENT like any other and nothing of an unauthenticated caller's is ev
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from functools import partial
+from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
 from boundary.catalog import Method
-from boundary.context import serving
+from boundary.context import make_current
 from boundary.errors import InvalidArgument
 from boundary.interceptors.call import Call
 from boundary.interceptors.chain import Chain
-from boundary.interceptors.serve import Rpc, read_message, require_message_size, serve
+from boundary.interceptors.serve import (
+    MAX_MESSAGE_BYTES,
+    Rpc,
+    message_too_large,
+    metadata_of,
+    read_message,
+    serve,
+)
 from boundary.metadata import ADMITTED
 
 Handler = Callable[[Any, Call], Any]
+AnyHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+HandlerOf = Callable[[grpc.HandlerCallDetails], AnyHandler]
+"""Gives the handler of one call by its details."""
 
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -37,7 +48,7 @@ def handlers_of(
     Raises:
         AttributeError, KeyError: a method has no handler; the server must not start.
     """
-    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+    handlers: dict[str, HandlerOf] = {}
     for method in methods:
         servicer = servicers[method.descriptor.containing_service.full_name]
         handler = getattr(servicer, _WORD_START.sub("_", method.descriptor.name).lower())
@@ -48,72 +59,115 @@ def handlers_of(
 class ByPath(grpc.GenericRpcHandler):
     """All handlers of a server in one look-up; gRPC asks each generic handler in turn, for every call."""
 
-    def __init__(self, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+    def __init__(self, handlers: Mapping[str, HandlerOf]) -> None:
         self._handlers = handlers
 
-    def service(
-        self, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> AnyHandler | None:
         """The handler of a path, or None."""
-        return self._handlers.get(handler_call_details.method)
+        handler_of = self._handlers.get(handler_call_details.method)
+        return None if handler_of is None else handler_of(handler_call_details)
 
 
-def _shape(method: Method, handler: Handler, chain: Chain) -> grpc.RpcMethodHandler[Any, Any]:
+def unary_handler(
+    chain: Chain, method: Method, handle: Callable[[Call, bytes], Awaitable[bytes]]
+) -> HandlerOf:
+    """The handler of a unary method; handle gives the answer, as bytes, to a call that passed the chain."""
+    return cast("HandlerOf", partial(_UnaryCall, partial(serve, chain, method, handle)))
+
+
+def stream_handler(handler: AnyHandler) -> HandlerOf:
+    """The handler of a method with a stream, which is the same for all its calls."""
+    return lambda _: handler
+
+
+class _UnaryCall:
+    """A grpc.RpcMethodHandler for one call.
+
+    gRPC has read the metadata of a call by the time it asks for the handler, and reads it anew for whoever asks
+    the context of the call. With a JWT or a tenant context in it that costs as much as some stages of the chain.
+    """
+
+    __slots__ = ("unary_unary",)
+
+    request_streaming = response_streaming = False
+    request_deserializer = response_serializer = None
+
+    def __init__(self, serving: Callable[..., Any], details: grpc.HandlerCallDetails) -> None:
+        self.unary_unary = _Serving(serving, details.invocation_metadata)
+
+
+class _Serving(partial):  # type: ignore[type-arg]
+    """Serves one call when gRPC gives it the message.
+
+    gRPC asks of every call's handler whether it is awaitable or else a coroutine function; the first question is
+    answered at once, the second takes half a dozen calls.
+    """
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[None, None, NoReturn]:
+        raise TypeError("gRPC calls the handler; it does not await it")
+
+
+def _shape(method: Method, handler: Handler, chain: Chain) -> HandlerOf:
     if method.client_streaming and method.server_streaming:
-        return grpc.stream_stream_rpc_method_handler(_stream_stream(method, handler, chain))
+        return stream_handler(
+            grpc.stream_stream_rpc_method_handler(_stream_stream(method, handler, chain))
+        )
     if method.client_streaming:
-        return grpc.stream_unary_rpc_method_handler(_stream_unary(method, handler, chain))
+        return stream_handler(
+            grpc.stream_unary_rpc_method_handler(_stream_unary(method, handler, chain))
+        )
     if method.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(_unary_stream(method, handler, chain))
-    return grpc.unary_unary_rpc_method_handler(_unary_unary(method, handler, chain))
+        return stream_handler(
+            grpc.unary_stream_rpc_method_handler(_unary_stream(method, handler, chain))
+        )
+    return unary_handler(chain, method, _unary_unary(method, handler))
 
 
-def _unary_unary(method: Method, handler: Handler, chain: Chain) -> Any:
-    async def behaviour(raw: bytes, rpc: Rpc) -> bytes:
-        async def handle(call: Call) -> bytes:
-            request = _parse(method, raw, call)
-            with _serving(call):
-                response: Message = await handler(request, call)
-            return response.SerializeToString()
+def _unary_unary(method: Method, handler: Handler) -> Callable[[Call, bytes], Awaitable[bytes]]:
+    async def handle(call: Call, raw: bytes) -> bytes:
+        request = _parse(method, raw, call)
+        make_current(call.context)
+        response: Message = await handler(request, call)
+        return response.SerializeToString()
 
-        return await serve(chain, method, rpc, handle)
-
-    return behaviour
+    return handle
 
 
 def _unary_stream(method: Method, handler: Handler, chain: Chain) -> Any:
     async def behaviour(raw: bytes, rpc: Rpc) -> None:
-        async def handle(call: Call) -> None:
+        async def handle(call: Call, _: None) -> None:
             request = _parse(method, raw, call)
-            with _serving(call):
-                await _write_all(handler(request, call), rpc)
+            make_current(call.context)
+            await _write_all(handler(request, call), rpc)
 
-        await serve(chain, method, rpc, handle)
+        await serve(chain, method, handle, metadata_of(rpc), None, rpc)
 
     return behaviour
 
 
 def _stream_unary(method: Method, handler: Handler, chain: Chain) -> Any:
     async def behaviour(_: object, rpc: Rpc) -> bytes:
-        async def handle(call: Call) -> bytes:
+        async def handle(call: Call, _: None) -> bytes:
             await rpc.send_initial_metadata(ADMITTED)
-            with _serving(call):
-                response: Message = await handler(_requests(method, rpc, call), call)
+            make_current(call.context)
+            response: Message = await handler(_requests(method, rpc, call), call)
             return response.SerializeToString()
 
-        return await serve(chain, method, rpc, handle)
+        return await serve(chain, method, handle, metadata_of(rpc), None, rpc)
 
     return behaviour
 
 
 def _stream_stream(method: Method, handler: Handler, chain: Chain) -> Any:
     async def behaviour(_: object, rpc: Rpc) -> None:
-        async def handle(call: Call) -> None:
+        async def handle(call: Call, _: None) -> None:
             await rpc.send_initial_metadata(ADMITTED)
-            with _serving(call):
-                await _write_all(handler(_requests(method, rpc, call), call), rpc)
+            make_current(call.context)
+            await _write_all(handler(_requests(method, rpc, call), call), rpc)
 
-        await serve(chain, method, rpc, handle)
+        await serve(chain, method, handle, metadata_of(rpc), None, rpc)
 
     return behaviour
 
@@ -143,7 +197,8 @@ def _parse(method: Method, raw: bytes, call: Call | None) -> Message:
         ResourceExhausted: the message is over the limit.
         InvalidArgument: the bytes are not a message of the method.
     """
-    require_message_size(raw)
+    if len(raw) > MAX_MESSAGE_BYTES:
+        raise message_too_large()
     try:
         request = method.request_type.FromString(raw)
     except DecodeError as error:
@@ -153,16 +208,3 @@ def _parse(method: Method, raw: bytes, call: Call | None) -> Message:
     if call is not None:
         call.resource = method.resource_of(request)
     return request
-
-
-class _NoContext:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-_NO_CONTEXT = _NoContext()
-
-
-def _serving(call: Call) -> Any:
-    return serving(call.context) if call.context is not None else _NO_CONTEXT

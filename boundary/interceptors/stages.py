@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
 from boundary.audit import AuditLog
-from boundary.context import CONTEXT_KEY, ContextVerifier
+from boundary.context import CONTEXT_KEY, ContextVerifier, TenantContext
 from boundary.errors import FailedPrecondition, Unauthenticated
 from boundary.ids import PrincipalId, TenantId, is_request_id
 from boundary.interceptors.call import Call
@@ -15,7 +15,7 @@ from boundary.metadata import PEER_KEY, REQUEST_ID_KEY, single
 from boundary.metrics import CallMetrics
 from boundary.peers import PeerVerifier
 from boundary.tenants import LiveCalls, TenantStates
-from boundary.tokens import AUTHORIZATION_KEY, TokenVerifier
+from boundary.tokens import AUTHORIZATION_KEY, Caller, TokenVerifier
 from silo.policy.v1 import policy_pb2
 
 
@@ -89,8 +89,11 @@ class Audit(Stage):
 class Authenticator(Protocol):
     """Proves one kind of credential."""
 
-    async def authenticate(self, call: Call) -> None:
-        """Sets the call's principal, with its context or caller, or raises."""
+    def authenticate(self, call: Call) -> Awaitable[None] | None:
+        """Sets the call's principal, with its context or caller, or raises.
+
+        Returns what is to be awaited first, if anything: what was verified before takes no waiting.
+        """
 
 
 class ContextAuthenticator:
@@ -99,14 +102,24 @@ class ContextAuthenticator:
     def __init__(self, verifier: ContextVerifier) -> None:
         self._verifier = verifier
 
-    async def authenticate(self, call: Call) -> None:
-        """Sets call.context and call.principal."""
+    def authenticate(self, call: Call) -> Awaitable[None] | None:
+        """Sets call.context, call.principal and call.tenant_id."""
         token = single(call.metadata, CONTEXT_KEY)
         if token is None:
             raise Unauthenticated("CONTEXT_MISSING", "no tenant context was sent")
-        context = await self._verifier.verify(token)
-        call.context, call.principal = context, context.principal
-        call.tenant_id = context.tenant_id
+        context = self._verifier.verified(token)
+        if context is None:
+            return self._verify(call, token)
+        _accept_context(call, context)
+        return None
+
+    async def _verify(self, call: Call, token: str) -> None:
+        _accept_context(call, await self._verifier.verify(token))
+
+
+def _accept_context(call: Call, context: TenantContext) -> None:
+    call.context, call.principal = context, context.principal
+    call.tenant_id = context.tenant_id
 
 
 class TokenAuthenticator:
@@ -115,12 +128,23 @@ class TokenAuthenticator:
     def __init__(self, verifier: TokenVerifier) -> None:
         self._verifier = verifier
 
-    async def authenticate(self, call: Call) -> None:
-        """Sets call.caller and call.principal."""
-        caller = await self._verifier.verify(single(call.metadata, AUTHORIZATION_KEY))
-        call.caller, call.principal = caller, caller.principal
-        if caller.tenant_id:
-            call.tenant_id = TenantId(caller.tenant_id)
+    def authenticate(self, call: Call) -> Awaitable[None] | None:
+        """Sets call.caller and call.principal, and call.tenant_id where the JWT names a tenant."""
+        authorization = single(call.metadata, AUTHORIZATION_KEY)
+        caller = self._verifier.verified(authorization)
+        if caller is None:
+            return self._verify(call, authorization)
+        _accept_caller(call, caller)
+        return None
+
+    async def _verify(self, call: Call, authorization: str | None) -> None:
+        _accept_caller(call, await self._verifier.verify(authorization))
+
+
+def _accept_caller(call: Call, caller: Caller) -> None:
+    call.caller, call.principal = caller, caller.principal
+    if caller.tenant_id:
+        call.tenant_id = TenantId(caller.tenant_id)
 
 
 class PeerAuthenticator:
@@ -129,7 +153,7 @@ class PeerAuthenticator:
     def __init__(self, verifier: PeerVerifier) -> None:
         self._verifier = verifier
 
-    async def authenticate(self, call: Call) -> None:
+    def authenticate(self, call: Call) -> None:
         """Sets call.principal to `service:{name}` and call.peer_service."""
         call.peer_service = self._verifier.verify(single(call.metadata, PEER_KEY))
         call.principal = PrincipalId(f"service:{call.peer_service}")
@@ -138,7 +162,7 @@ class PeerAuthenticator:
 class Anonymous:
     """No credential, for answers that are public."""
 
-    async def authenticate(self, call: Call) -> None:
+    def authenticate(self, call: Call) -> None:
         """Leaves the principal empty."""
 
 
@@ -152,7 +176,7 @@ class Authenticate(Stage):
     ) -> None:
         self._by_credential = by_credential
 
-    def enter(self, call: Call) -> Awaitable[None]:
+    def enter(self, call: Call) -> Awaitable[None] | None:
         """Authenticates, or raises."""
         authenticator = self._by_credential.get(call.method.credential)
         if authenticator is None:

@@ -56,7 +56,7 @@ _STATUSES = {
 _STATUSES_BY_REASON = {"OBJECT_TOO_LARGE": 413, "STORAGE_FULL": 507}
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class UrlCall(Call):
     """The use of a signed URL.
 

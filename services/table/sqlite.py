@@ -6,7 +6,6 @@ keys are stored as UTF-8 bytes, so that SQLite orders and ranges them as DynamoD
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -79,8 +78,11 @@ class SqliteTable:
         """As the port says."""
         key = (partition.table, partition.key, sort_key.encode(), self._clock())
         if self._points is not None and self._points.ready:
-            with contextlib.suppress(sqlite3.Error):
+            try:
                 row = self._points.row(_GET, key)
+            except sqlite3.Error:
+                pass  # a reader thread may still read it, or say why not
+            else:
                 return None if row is None else item_json.decode(row[0])
         row = await self._database.read(lambda connection: _first_row(connection, key))
         return None if row is None else item_json.decode(row[0])
