@@ -31,6 +31,7 @@ def data_handler(table_file: Path, tenant_id: str) -> grpc.GenericRpcHandler:
     partition = scope.Partition(
         seal=scope._SEAL,  # noqa: SLF001 - the bare peer has no context to get a handle from
         tenant_id=tenant,
+        region="local",
         table="EmailPlatform",
         key=scope.partition_key(tenant),
     )

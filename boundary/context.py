@@ -232,14 +232,23 @@ def _context_of(claims: Mapping[str, Any], token: str) -> TenantContext:
         key_id=str(claims["kid"]),
         max_object_bytes=int(claims["max_object_bytes"]),
         partition=scope.Partition(
-            seal=seal, tenant_id=tenant_id, table=placement.table, key=derived[0]
+            seal=seal,
+            tenant_id=tenant_id,
+            region=placement.region,
+            table=placement.table,
+            key=derived[0],
         ),
         objects=scope.ObjectPrefix(
-            seal=seal, tenant_id=tenant_id, bucket=placement.bucket, prefix=derived[1]
+            seal=seal,
+            tenant_id=tenant_id,
+            region=placement.region,
+            bucket=placement.bucket,
+            prefix=derived[1],
         ),
         index=scope.SearchIndex(
             seal=seal,
             tenant_id=tenant_id,
+            region=placement.region,
             cluster=placement.search_cluster,
             name=derived[2],
             alias=scope.index_alias(slug),

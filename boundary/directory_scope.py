@@ -1,7 +1,8 @@
 """Partitions of the tenant directory, for the resolver alone.
 
 The resolver reads a tenant's CONFIG item before a context for that tenant can exist, and keeps the slug
-guards, which belong to no tenant. An import contract keeps every other room away from this module.
+guards, which belong to no tenant. The directory has a table of its own to name, and no region: it is where the resolver
+is. An import contract keeps every other room away from this module.
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ DIRECTORY_INDEX_KEY = "DIRECTORY#TENANTS"
 
 def config_partition(tenant_id: TenantId, *, table: str) -> Partition:
     """The partition of a tenant, for its CONFIG item."""
-    return Partition(seal=_SEAL, tenant_id=tenant_id, table=table, key=partition_key(tenant_id))
+    return Partition(
+        seal=_SEAL, tenant_id=tenant_id, region="", table=table, key=partition_key(tenant_id)
+    )
 
 
 def slug_partition(slug: TenantSlug, *, table: str) -> Partition:
     """The partition of a slug's guard item."""
-    return Partition(seal=_SEAL, tenant_id=TenantId(""), table=table, key=f"SLUG#{slug}")
+    return Partition(seal=_SEAL, tenant_id=TenantId(""), region="", table=table, key=f"SLUG#{slug}")
 
 
 def directory_partition(*, table: str) -> Partition:
     """The index partition that lists every tenant."""
-    return Partition(seal=_SEAL, tenant_id=TenantId(""), table=table, key=DIRECTORY_INDEX_KEY)
+    return Partition(
+        seal=_SEAL, tenant_id=TenantId(""), region="", table=table, key=DIRECTORY_INDEX_KEY
+    )

@@ -25,12 +25,14 @@ class Partition:
 
     Attributes:
         tenant_id: the tenant; empty for a directory partition that belongs to none.
+        region: the region that the table is in, by placement.
         table: the table's name, by placement.
         key: the partition key, `TENANT#{tenantId}`.
     """
 
     seal: object
     tenant_id: TenantId
+    region: str
     table: str
     key: str
 
@@ -58,12 +60,14 @@ class ObjectPrefix:
 
     Attributes:
         tenant_id: the tenant.
+        region: the region that the bucket is in, by placement.
         bucket: the bucket's name, by placement.
         prefix: `tenant-{slug}/`, with its slash.
     """
 
     seal: object
     tenant_id: TenantId
+    region: str
     bucket: str
     prefix: str
 
@@ -95,6 +99,7 @@ class SearchIndex:
 
     Attributes:
         tenant_id: the tenant.
+        region: the region that the cluster is in, by placement.
         cluster: the search cluster's name, by placement.
         name: `email-analytics-tenant-{slug}`.
         alias: `email-tenant-{slug}`.
@@ -102,6 +107,7 @@ class SearchIndex:
 
     seal: object
     tenant_id: TenantId
+    region: str
     cluster: str
     name: str
     alias: str

@@ -75,13 +75,16 @@ def make_scopes(tenant_id: str) -> tuple[scope.Partition, scope.ObjectPrefix, sc
     tenant, slug = parse_tenant_id(tenant_id), slug_of(parse_tenant_id(tenant_id))
     seal = scope._SEAL
     return (
-        scope.Partition(seal=seal, tenant_id=tenant, table="t", key=scope.partition_key(tenant)),
+        scope.Partition(
+            seal=seal, tenant_id=tenant, region="r", table="t", key=scope.partition_key(tenant)
+        ),
         scope.ObjectPrefix(
-            seal=seal, tenant_id=tenant, bucket="b", prefix=scope.object_prefix(slug)
+            seal=seal, tenant_id=tenant, region="r", bucket="b", prefix=scope.object_prefix(slug)
         ),
         scope.SearchIndex(
             seal=seal,
             tenant_id=tenant,
+            region="r",
             cluster="c",
             name=scope.index_name(slug),
             alias=scope.index_alias(slug),
