@@ -58,29 +58,39 @@ class PolicyError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
-    """One RPC and its guard.
+class Called:
+    """What is called, as far as the chain needs to know it.
 
     Attributes:
         service: the service of the suite that serves it, for example `data`; contexts have it as audience.
-        descriptor: the method's descriptor.
+        name: `silo.data.v1.CampaignService/GetCampaign`.
         permission: what the caller must hold; empty where any permission will do.
-        edge: whether the gateway exposes it.
         credential: what the caller proves itself with.
-        resource: the request field, as a path of names, that names the resource in the audit record.
     """
 
     service: str
-    descriptor: MethodDescriptor
+    name: str
     permission: str
-    edge: bool
     credential: policy_pb2.Credential.ValueType
-    resource: tuple[str, ...]
 
-    @cached_property
-    def name(self) -> str:
-        """`silo.data.v1.CampaignService/GetCampaign`."""
-        return f"{self.descriptor.containing_service.full_name}/{self.descriptor.name}"
+
+UNKNOWN = Called(service="", name="unknown", permission="", credential=policy_pb2.CREDENTIAL_NONE)
+"""Stands for every path that no method has. Calls of it are counted, recorded and refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(Called):
+    """One RPC and its guard.
+
+    Attributes:
+        descriptor: the method's descriptor.
+        edge: whether the gateway exposes it.
+        resource: the request field, as a path of names, that names the resource in the audit record.
+    """
+
+    descriptor: MethodDescriptor
+    edge: bool
+    resource: tuple[str, ...]
 
     @cached_property
     def path(self) -> str:
@@ -151,6 +161,7 @@ def _method(service: str, descriptor: MethodDescriptor) -> Method:
     _check(descriptor, policy)
     return Method(
         service=service,
+        name=f"{descriptor.containing_service.full_name}/{descriptor.name}",
         descriptor=descriptor,
         permission=policy.permission,
         edge=policy.exposure == policy_pb2.EXPOSURE_EDGE,

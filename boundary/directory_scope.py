@@ -1,8 +1,8 @@
 """Partitions of the tenant directory, for the resolver alone.
 
 The resolver reads a tenant's CONFIG item before a context for that tenant can exist, and keeps the slug
-guards, which belong to no tenant. The directory has a table of its own to name, and no region: it is where the resolver
-is. An import contract keeps every other room away from this module.
+guards, which belong to no tenant. The directory has a table of its own to name, and no region: it is where the
+resolver is. An import contract keeps every other room away from this module.
 """
 
 from __future__ import annotations

@@ -136,6 +136,11 @@ class Unimplemented(SiloError):
     code = "UNIMPLEMENTED"
 
 
+def unknown_method() -> Unimplemented:
+    """The answer for a method that does not exist, and for one that is not exposed: nobody learns which."""
+    return Unimplemented("METHOD_UNKNOWN", "there is no such method")
+
+
 class DeadlineExceeded(SiloError):
     """The caller's deadline passed first."""
 

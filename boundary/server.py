@@ -32,6 +32,16 @@ _OPTIONS = (
     ("grpc.http2.max_ping_strikes", 0),
 )
 
+EDGE_OPTIONS = (
+    ("grpc.max_concurrent_streams", 256),
+    ("grpc.max_connection_idle_ms", 600_000),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+)
+"""What one client of the edge can hold: calls at once on a connection, a connection on which nothing happens, one
+whose other end is gone, and one that never becomes HTTP/2."""
+
 
 class Server:
     """A process's gRPC and HTTP servers and its background work, started and ended together."""
@@ -48,6 +58,7 @@ class Server:
         background: Sequence[Callable[[], Awaitable[None]]] = (),
         drain: Sequence[Callable[[], object]] = (),
         close: Sequence[Callable[[], object]] = (),
+        options: Sequence[tuple[str, int]] = (),
     ) -> None:
         """Takes the parts.
 
@@ -56,6 +67,7 @@ class Server:
             background: what runs beside the servers until they end.
             drain: what is called first when the process stops, to end streams that have no end of their own.
             close: what is called when all else has ended; may block.
+            options: gRPC's own, beside those that every server of the suite has.
         """
         self.name = name
         self._listen = listen
@@ -66,6 +78,7 @@ class Server:
         self._background = background
         self._drain = drain
         self._close = close
+        self._options = (*_OPTIONS, *options)
         self._tasks: list[asyncio.Task[None]] = []
         self._grpc: grpc.aio.Server | None = None
         self._health = health.aio.HealthServicer()
@@ -79,7 +92,7 @@ class Server:
         """
         self._tasks = [asyncio.create_task(_forever(work)) for work in self._background]
         await self._http.start()
-        server = grpc.aio.server(options=_OPTIONS)
+        server = grpc.aio.server(options=self._options)
         server.add_generic_rpc_handlers((self._handler,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, _Unregistered(server))
         names = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)

@@ -11,7 +11,7 @@ from boundary.issuers import load_issuers
 from boundary.metrics import CallMetrics
 from boundary.peers import read_peer_token
 from boundary.resolver_client import TenantWatch
-from boundary.server import Server
+from boundary.server import EDGE_OPTIONS, Server
 from boundary.tenants import LiveCalls, TenantStates
 from boundary.tokens import TokenVerifier
 from gateway.backends import Backends
@@ -69,4 +69,5 @@ async def build(settings: GatewaySettings) -> Server:
         drain_seconds=settings.drain_seconds,
         background=(watch.run, backends.hold_open),
         close=(audit.close,),
+        options=EDGE_OPTIONS,
     )

@@ -13,8 +13,8 @@ from boundary.errors import (
     ResourceExhausted,
     SiloError,
     Unavailable,
-    Unimplemented,
     error_info,
+    unknown_method,
 )
 from boundary.interceptors.call import Call
 from boundary.interceptors.serve import Relayed
@@ -70,11 +70,6 @@ def _transport_failure(code: grpc.StatusCode, call: Call) -> SiloError:
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return unknown_method()
     return unreachable(call.method.service)
-
-
-def unknown_method() -> Unimplemented:
-    """The answer for a method that does not exist, and for one that is not exposed: nobody learns which."""
-    return Unimplemented("METHOD_UNKNOWN", "there is no such method")
 
 
 def _reason(error: grpc.aio.AioRpcError) -> str:

@@ -7,7 +7,7 @@ from asyncio import Task
 from dataclasses import dataclass, field
 from typing import Any
 
-from boundary.catalog import Method
+from boundary.catalog import Called
 from boundary.context import TenantContext
 from boundary.errors import Internal, SiloError
 from boundary.ids import PrincipalId, TenantId
@@ -23,7 +23,7 @@ class Call:
     What is not known when it comes stands on the class until it is: a call sets a few fields, not twenty.
 
     Attributes:
-        method: which method, with its guard.
+        method: what is called, with its guard.
         metadata: the caller's metadata as it came, key and value pairs.
         deadline: when the caller stops waiting, in `time.monotonic()` seconds; None for never.
         started: when the call came, in `time.monotonic()` seconds.
@@ -43,7 +43,7 @@ class Call:
         peer_service: the platform service that calls, for methods that take a peer's token.
     """
 
-    method: Method
+    method: Called
     metadata: tuple[tuple[str, str | bytes], ...]
     deadline: float | None
     task: Task[Any] | None = None

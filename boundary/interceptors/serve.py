@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from boundary.catalog import Method
+from boundary.catalog import Called
 from boundary.errors import (
     Cancelled,
     ResourceExhausted,
@@ -54,7 +54,7 @@ class Relayed(SiloError):
 
 async def serve(  # noqa: PLR0917 - by place, because gRPC calls what is left of it when the first four are bound
     chain: Chain,
-    method: Method,
+    method: Called,
     handle: Callable[[Call, M], Awaitable[T]],
     metadata: Metadata,
     message: M,

@@ -14,9 +14,9 @@ from typing import Any, NoReturn, TypeAlias, cast
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from boundary.catalog import Method
+from boundary.catalog import UNKNOWN, Method
 from boundary.context import make_current
-from boundary.errors import InvalidArgument
+from boundary.errors import InvalidArgument, unknown_method
 from boundary.interceptors.call import Call
 from boundary.interceptors.chain import Chain
 from boundary.interceptors.serve import (
@@ -34,6 +34,7 @@ AnyHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 HandlerOf = Callable[[grpc.HandlerCallDetails], AnyHandler]
 """Gives the handler of one call by its details."""
 
+_GRPC_OWN = "/grpc."
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -53,19 +54,37 @@ def handlers_of(
         servicer = servicers[method.descriptor.containing_service.full_name]
         handler = getattr(servicer, _WORD_START.sub("_", method.descriptor.name).lower())
         handlers[method.path] = _shape(method, handler, chain)
-    return ByPath(handlers)
+    return ByPath(handlers, chain)
 
 
 class ByPath(grpc.GenericRpcHandler):
     """All handlers of a server in one look-up; gRPC asks each generic handler in turn, for every call."""
 
-    def __init__(self, handlers: Mapping[str, HandlerOf]) -> None:
+    def __init__(self, handlers: Mapping[str, HandlerOf], chain: Chain) -> None:
+        """Takes the handlers by path, and the chain that records calls of any other path."""
         self._handlers = handlers
+        self._chain = chain
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> AnyHandler | None:
-        """The handler of a path, or None."""
-        handler_of = self._handlers.get(handler_call_details.method)
-        return None if handler_of is None else handler_of(handler_call_details)
+        """The handler of a path; None for gRPC's own services, which the server itself has."""
+        path = handler_call_details.method
+        handler_of = self._handlers.get(path)
+        if handler_of is not None:
+            return handler_of(handler_call_details)
+        return None if path.startswith(_GRPC_OWN) else _refusing(path, self._chain)
+
+
+def _refusing(path: str, chain: Chain) -> AnyHandler:
+    """Refuses calls of a path that no method has, whatever their shape, and records them."""
+
+    async def handle(call: Call, _: None) -> None:
+        call.resource = path
+        raise unknown_method()
+
+    async def behaviour(_: object, rpc: Rpc) -> None:
+        await serve(chain, UNKNOWN, handle, metadata_of(rpc), None, rpc)
+
+    return grpc.stream_stream_rpc_method_handler(behaviour)
 
 
 def unary_handler(

@@ -58,7 +58,7 @@ class Measure(Stage):
         self._metrics.observe(call)
 
 
-_REFUSALS = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
+_REFUSALS = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED"})
 """Statuses of calls that the boundary did not let through, wherever it was found out."""
 
 
@@ -159,13 +159,6 @@ class PeerAuthenticator:
         call.principal = PrincipalId(f"service:{call.peer_service}")
 
 
-class Anonymous:
-    """No credential, for answers that are public."""
-
-    def authenticate(self, call: Call) -> None:
-        """Leaves the principal empty."""
-
-
 class Authenticate(Stage):
     """Proves the credential that the method declares, and no other."""
 
@@ -177,7 +170,9 @@ class Authenticate(Stage):
         self._by_credential = by_credential
 
     def enter(self, call: Call) -> Awaitable[None] | None:
-        """Authenticates, or raises."""
+        """Authenticates, or raises; for what is public there is nothing to prove."""
+        if call.method.credential == policy_pb2.CREDENTIAL_NONE:
+            return None
         authenticator = self._by_credential.get(call.method.credential)
         if authenticator is None:
             raise Unauthenticated("CREDENTIAL_UNSUPPORTED", "this service takes no such credential")

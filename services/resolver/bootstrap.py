@@ -88,7 +88,6 @@ def _chain(settings: ResolverSettings, *, audit: AuditLog, metrics: CallMetrics)
                     policy_pb2.CREDENTIAL_PEER: stages.PeerAuthenticator(
                         PeerVerifier(settings.peers_folder)
                     ),
-                    policy_pb2.CREDENTIAL_NONE: stages.Anonymous(),
                 }
             ),
             stages.Authorise(),

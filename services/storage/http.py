@@ -110,7 +110,7 @@ class SignedUrlAuthenticator:
         request = call.request
         path, _, query = request.raw_path.partition("?")
         grant = self._signer.verify(request.method, path, query)
-        call.principal = PrincipalId(f"signed-url:{grant.signed_by}")
+        call.principal = PrincipalId(f"signed-url:{grant.url_id}")
         call.resource = grant.key  # for the record of a tenant that is not available
         token = await self._contexts.for_tenant(grant.tenant_id, audience="storage")
         context = await self._verifier.verify(token)

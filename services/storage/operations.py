@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
@@ -43,11 +44,13 @@ class SignedUrl:
 
     Attributes:
         url: the URL.
+        url_id: what it is called in the audit trail.
         headers: what must be sent with it.
         expires_at: when it ends, in seconds since the epoch.
     """
 
     url: str
+    url_id: str
     headers: Mapping[str, str]
     expires_at: int
 
@@ -205,13 +208,11 @@ class ObjectOperations:
         content_type: str,
         max_bytes: int,
         create_only: bool,
-        signed_by: str,
     ) -> SignedUrl:
         """A URL with which anyone can PUT the object.
 
         Args:
             ttl: seconds that the URL works for; DEFAULT_URL_SECONDS where None.
-            signed_by: the request id of this call.
         """
         if not 0 <= max_bytes <= MAX_OBJECT_BYTES:
             raise InvalidArgument("max_bytes", f"must be 0 to {MAX_OBJECT_BYTES}")
@@ -223,7 +224,7 @@ class ObjectOperations:
             bucket=tenant.objects.bucket,
             key=tenant.objects.key(parse_path(path, field="path")),
             expires_at=_expiry(ttl),
-            signed_by=signed_by,
+            url_id=secrets.token_hex(12),
             content_type=content_type,
             max_bytes=max_bytes,
             create_only=create_only,
@@ -238,13 +239,11 @@ class ObjectOperations:
         *,
         ttl: float | None,
         download_name: str,
-        signed_by: str,
     ) -> SignedUrl:
         """A URL with which anyone can GET the object, which need not be there yet.
 
         Args:
             ttl: seconds that the URL works for; DEFAULT_URL_SECONDS where None.
-            signed_by: the request id of this call.
         """
         grant = Grant(
             method=GET,
@@ -252,7 +251,7 @@ class ObjectOperations:
             bucket=tenant.objects.bucket,
             key=tenant.objects.key(parse_path(path, field="path")),
             expires_at=_expiry(ttl),
-            signed_by=signed_by,
+            url_id=secrets.token_hex(12),
             download_name=parse_download_name(download_name, field="download_name"),
         )
         return self._signed(grant, {})
@@ -263,7 +262,12 @@ class ObjectOperations:
         return min(own, max_bytes) if max_bytes else own
 
     def _signed(self, grant: Grant, headers: Mapping[str, str]) -> SignedUrl:
-        return SignedUrl(url=self._signer.sign(grant), headers=headers, expires_at=grant.expires_at)
+        return SignedUrl(
+            url=self._signer.sign(grant),
+            url_id=grant.url_id,
+            headers=headers,
+            expires_at=grant.expires_at,
+        )
 
 
 def too_large(limit: int) -> ResourceExhausted:

@@ -39,7 +39,7 @@ class Grant:
         max_bytes: the largest content that an upload may have; the tenant's limit where 0.
         create_only: whether an upload needs the path to be free.
         download_name: the file name that a browser saves a download under; the key's own where empty.
-        signed_by: the request id of the call that signed.
+        url_id: names this URL in the audit trail: in the record of its signing and in those of its use.
     """
 
     method: Literal["GET", "PUT"]
@@ -47,7 +47,7 @@ class Grant:
     bucket: str
     key: str
     expires_at: int
-    signed_by: str
+    url_id: str
     content_type: str = ""
     max_bytes: int = 0
     create_only: bool = False
@@ -66,7 +66,7 @@ class Grant:
             b"%d" % self.max_bytes,
             b"%d" % self.create_only,
             self.download_name.encode(),
-            self.signed_by.encode(),
+            self.url_id.encode(),
         )
         return b"".join(struct.pack(">I", len(part)) + part for part in parts)
 
@@ -92,7 +92,7 @@ class UrlSigner:
             "max": str(grant.max_bytes or ""),
             "create": "1" if grant.create_only else "",
             "name": grant.download_name,
-            "id": grant.signed_by,
+            "id": grant.url_id,
             "signature": self._signature(grant),
         }
         query = urlencode({name: value for name, value in values.items() if value}, quote_via=quote)
@@ -142,8 +142,8 @@ def _grant_of(method: str, raw_path: str, raw_query: str) -> tuple[Grant, str]:
     if len(values) != len(pairs) or not values.keys() <= set(_PARAMETERS):
         raise ValueError("the query repeats a parameter or has one too many")
     bucket, slash, key = unquote(raw_path.removeprefix("/"), errors="strict").partition("/")
-    tenant_id, signed_by = values["tenant"], values["id"]
-    if not slash or not key or not is_tenant_id(tenant_id) or not is_request_id(signed_by):
+    tenant_id, url_id = values["tenant"], values["id"]
+    if not slash or not key or not is_tenant_id(tenant_id) or not is_request_id(url_id):
         raise ValueError("the URL names no object of a tenant")
     grant = Grant(
         method=_granted_method(method),
@@ -155,7 +155,7 @@ def _grant_of(method: str, raw_path: str, raw_query: str) -> tuple[Grant, str]:
         max_bytes=_number(values.get("max", "0")),
         create_only=values.get("create", "") == "1",
         download_name=values.get("name", ""),
-        signed_by=signed_by,
+        url_id=url_id,
     )
     return grant, values["signature"]
 

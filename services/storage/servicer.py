@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from boundary.errors import InvalidArgument
 from boundary.interceptors.call import Call
 from boundary.pages import query_of
-from services.storage.operations import ObjectOperations
+from services.storage.operations import ObjectOperations, SignedUrl
 from services.storage.ports import Span, StoredObject, Upload
 from silo.storage.v1 import object_pb2
 
@@ -114,8 +114,8 @@ class ObjectServicer:
             content_type=request.content_type,
             max_bytes=request.max_bytes,
             create_only=request.create_only,
-            signed_by=call.request_id,
         )
+        call.resource = _named(call.resource, signed)
         return object_pb2.SignUploadResponse(
             url=signed.url, headers=signed.headers, expire_time=Timestamp(seconds=signed.expires_at)
         )
@@ -129,11 +129,16 @@ class ObjectServicer:
             request.path,
             ttl=_seconds(request),
             download_name=request.download_name,
-            signed_by=call.request_id,
         )
+        call.resource = _named(call.resource, signed)
         return object_pb2.SignDownloadResponse(
             url=signed.url, expire_time=Timestamp(seconds=signed.expires_at)
         )
+
+
+def _named(path: str, signed: SignedUrl) -> str:
+    """The path with the URL's id, under which its uses stand in the audit trail."""
+    return f"{path}?id={signed.url_id}"
 
 
 async def _spec_of(

@@ -52,3 +52,52 @@ def test_every_call_has_one_record(worlds: tuple[World, World], method: Method) 
             assert (record["tenant"], record["principal"]) == (world.tenant_id, "alice")
         if outcome.code is not grpc.StatusCode.OK:
             assert outcome.request_id == request_id
+
+
+@pytest.mark.parametrize("name", ["gateway", "resolver", "data", "storage", "search"])
+def test_a_method_that_does_not_exist_is_refused_and_recorded(
+    worlds: tuple[World, World], name: str
+) -> None:
+    stack = worlds[0].stack
+    path = "/silo.data.v1.CampaignService/Nothing"
+    request_id = f"nothing-{name}-{time.time_ns()}"
+    with (
+        grpc.insecure_channel(stack.addresses.dial(name)) as channel,
+        pytest.raises(grpc.RpcError) as raised,
+    ):
+        channel.unary_unary(path)(b"", timeout=5, metadata=(("x-request-id", request_id),))
+    assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    lines = (stack.home / "audit" / f"{name}.jsonl").read_text().splitlines()
+    (record,) = [
+        record for line in lines if (record := json.loads(line))["request_id"] == request_id
+    ]
+    assert (record["decision"], record["status"]) == ("REFUSED", "UNIMPLEMENTED")
+    assert (record["reason"], record["method"], record["resource"]) == (
+        "METHOD_UNKNOWN",
+        "unknown",
+        path,
+    )
+
+
+def test_a_signed_url_is_named_by_the_service_and_not_by_the_caller(
+    worlds: tuple[World, World],
+) -> None:
+    world = worlds[0]
+    (method,) = [m for m in EDGE_METHODS if m.descriptor.name == "SignDownload"]
+    ids = set()
+    for _ in range(2):
+        request_id = f"sign-{time.time_ns()}"
+        metadata = (*world.metadata, ("x-request-id", request_id))
+        request = method.request_type(path="exports/signed.csv")
+        answer = world.channel.unary_unary(
+            method.path,
+            request_serializer=method.request_type.SerializeToString,
+            response_deserializer=method.response_type.FromString,
+        )(request, metadata=metadata, timeout=5)
+        (record,) = records_of(world.stack.home, request_id, method)
+        path, _, url_id = record["resource"].partition("?id=")
+        assert path == "exports/signed.csv"
+        assert f"id={url_id}" in answer.url
+        assert request_id not in answer.url
+        ids.add(url_id)
+    assert len(ids) == 2

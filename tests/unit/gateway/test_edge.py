@@ -45,13 +45,14 @@ async def test_every_exposed_method_has_a_route(running: Edge) -> None:
 
 
 async def test_internal_methods_answer_exactly_like_unknown_ones(running: Edge) -> None:
-    unknown = await refusal(running, "/silo.data.v1.CampaignService/Nothing", metadata=bearer())
+    metadata = (*bearer(), ("x-request-id", "same"))
+    unknown = await refusal(running, "/silo.data.v1.CampaignService/Nothing", metadata=metadata)
     assert unknown.code() is grpc.StatusCode.UNIMPLEMENTED
     assert reason_of(unknown) == "METHOD_UNKNOWN"
     internal = [method for method in all_methods() if not method.edge]
     assert internal
     for method in internal:
-        answer = await refusal(running, method.path, metadata=bearer())
+        answer = await refusal(running, method.path, metadata=metadata)
         assert answer.code() is unknown.code()
         assert answer.details() == unknown.details()
         assert answer.trailing_metadata() == unknown.trailing_metadata()

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 import pytest
@@ -61,6 +61,11 @@ class Resolver:
         )
 
 
+def url_id(url: str) -> str:
+    """What a URL is called in the audit trail."""
+    return dict(parse_qsl(urlsplit(url).query))["id"]
+
+
 @dataclass(kw_only=True)
 class Site:
     """The HTTP side of a storage service, and what stands around it."""
@@ -76,12 +81,12 @@ class Site:
 
     def upload_url(self, path: str, **request: Any) -> str:
         asked = {"ttl": None, "content_type": "", "max_bytes": 0, "create_only": False, **request}
-        signed = self.operations.sign_upload(self.tenant, path, signed_by="req-1", **asked)
+        signed = self.operations.sign_upload(self.tenant, path, **asked)
         return self.local(signed.url)
 
     def download_url(self, path: str, **request: Any) -> str:
         asked = {"ttl": None, "download_name": "", **request}
-        signed = self.operations.sign_download(self.tenant, path, signed_by="req-1", **asked)
+        signed = self.operations.sign_download(self.tenant, path, **asked)
         return self.local(signed.url)
 
     def local(self, url: str) -> str:
@@ -163,7 +168,8 @@ async def test_put_then_get(site: Site) -> None:
     async with site.session.put(url, data=b"a,b", headers={"Content-Type": "text/csv"}) as put:
         assert put.status == 200
         stored = await put.json()
-    async with site.session.get(site.download_url("exports/a b.csv")) as got:
+    download_url = site.download_url("exports/a b.csv")
+    async with site.session.get(download_url) as got:
         assert await got.read() == b"a,b"
         assert got.headers["ETag"] == put.headers["ETag"] == f'"{stored["etag"]}"'
         assert got.headers["Content-Type"] == "text/csv"
@@ -174,9 +180,11 @@ async def test_put_then_get(site: Site) -> None:
     uploaded, downloaded = site.records()
     assert uploaded["method"] == "silo.storage.v1.ObjectService/UploadObject"
     assert downloaded["method"] == "silo.storage.v1.ObjectService/DownloadObject"
+    assert uploaded["principal"] != downloaded["principal"]
+    assert downloaded["principal"] == f"signed-url:{url_id(download_url)}"
     for record in (uploaded, downloaded):
         assert record["tenant"] == "A"
-        assert record["principal"] == "signed-url:req-1"
+        assert record["principal"].startswith("signed-url:")
         assert record["resource"] == "exports/a b.csv"
         assert (record["decision"], record["status"]) == ("ALLOWED", "OK")
 

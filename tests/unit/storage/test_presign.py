@@ -21,7 +21,7 @@ GRANT = Grant(
     bucket="email-platform-storage",
     key="tenant-a/templates/html/1 ä%.html",
     expires_at=int(time.time()) + 3000,  # tests are collected minutes before they run
-    signed_by="request-1",
+    url_id="request-1",
     content_type="text/html; charset=utf-8",
     max_bytes=100,
     create_only=True,
