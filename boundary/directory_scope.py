@@ -22,6 +22,13 @@ def config_partition(tenant_id: TenantId, *, table: str) -> Partition:
     )
 
 
+def home_partition(tenant_id: TenantId, *, region: str, table: str) -> Partition:
+    """The tenant's partition in the table that it is placed in, for the CONFIG item that its settings stand in."""
+    return Partition(
+        seal=_SEAL, tenant_id=tenant_id, region=region, table=table, key=partition_key(tenant_id)
+    )
+
+
 def slug_partition(slug: TenantSlug, *, table: str) -> Partition:
     """The partition of a slug's guard item."""
     return Partition(seal=_SEAL, tenant_id=TenantId(""), region="", table=table, key=f"SLUG#{slug}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from aiohttp import web
 
@@ -38,8 +38,12 @@ class ServiceRuntime:
         pages: seals page tokens.
     """
 
-    def __init__(self, settings: ProcessSettings, *, service: str) -> None:
+    def __init__(
+        self, settings: ProcessSettings, *, service: str, regions: Collection[str] = ()
+    ) -> None:
+        """Takes the settings, and the regions that are served; the settings' own where there are none."""
         self._settings = settings
+        self._regions = tuple(regions) or (settings.region,)
         self._service = service
         self._channel = open_channel(settings.resolver_address)
         peer_token = read_peer_token(settings.peers_folder, service)
@@ -61,7 +65,7 @@ class ServiceRuntime:
                 stages.Measure(self.metrics),
                 stages.Audit(self.audit),
                 stages.Authenticate({policy_pb2.CREDENTIAL_CONTEXT: authenticator}),
-                stages.Reside(self._settings.region),
+                stages.Reside(*self._regions),
                 stages.Track(self.live_calls, self.states),
                 stages.Authorise(),
             ]

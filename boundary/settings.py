@@ -15,6 +15,7 @@ class ProcessSettings(BaseSettings):
         home: where state, keys and the audit trail live; `SILO_HOME`.
         environment: `production`, or `development`, which accepts the development issuer; `silo up` sets it.
         region: the region that this process serves.
+        engines: the JSON file that lists the production engines; embedded ones where unset.
         issuers: a JSON file that lists who may issue callers' JWTs; `boundary/issuers.py` tells its form.
         resolver_address: where the resolver is.
         drain_seconds: how long calls that are under way may take to end when the process stops.
@@ -26,6 +27,7 @@ class ProcessSettings(BaseSettings):
     home: Path = Path(".silo")
     environment: Literal["development", "production"] = "production"
     region: str = "local"
+    engines: Path | None = None
     issuers: Path | None = None
     resolver_address: str = "127.0.0.1:50051"
     drain_seconds: float = 5.0

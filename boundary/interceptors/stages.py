@@ -8,12 +8,13 @@ from typing import Protocol
 
 from boundary.audit import AuditLog
 from boundary.context import CONTEXT_KEY, ContextVerifier, TenantContext
-from boundary.errors import FailedPrecondition, Unauthenticated
+from boundary.errors import Unauthenticated
 from boundary.ids import PrincipalId, TenantId, is_request_id
 from boundary.interceptors.call import Call
 from boundary.metadata import PEER_KEY, REQUEST_ID_KEY, single
 from boundary.metrics import CallMetrics
 from boundary.peers import PeerVerifier
+from boundary.regions import region_not_served
 from boundary.tenants import LiveCalls, TenantStates
 from boundary.tokens import AUTHORIZATION_KEY, Caller, TokenVerifier
 from silo.policy.v1 import policy_pb2
@@ -180,19 +181,17 @@ class Authenticate(Stage):
 
 
 class Reside(Stage):
-    """Refuses a tenant whose region this service does not serve."""
+    """Refuses a tenant whose region this service does not serve, before any work is done for it."""
 
     name = "reside"
 
-    def __init__(self, region: str) -> None:
-        self._region = region
+    def __init__(self, *regions: str) -> None:
+        self._regions = frozenset(regions)
 
     def enter(self, call: Call) -> None:
         """Returns where the tenant's region is served here."""
-        if call.context is not None and call.context.placement.region != self._region:
-            raise FailedPrecondition(
-                "REGION_NOT_SERVED", "the tenant's data does not live in this region"
-            )
+        if call.context is not None and call.context.placement.region not in self._regions:
+            raise region_not_served()
 
 
 class Track(Stage):

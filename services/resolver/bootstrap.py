@@ -16,12 +16,14 @@ from boundary.pages import PageSealer
 from boundary.peers import PeerVerifier
 from boundary.server import Server
 from boundary.tokens import TokenVerifier
+from services.engines.settings import load_engines
 from services.resolver.changes import Changes
 from services.resolver.directory import Directory
 from services.resolver.guard import GuardedDirectoryTable
 from services.resolver.local_keys import LocalKeys
 from services.resolver.minting import ContextMinter
 from services.resolver.operations import AUDIENCES, Resolution, Rotation, Tenants
+from services.resolver.placements import Placements, places_of
 from services.resolver.servicer import (
     ContextServicer,
     SigningKeyServicer,
@@ -37,9 +39,16 @@ async def build(settings: ResolverSettings) -> Server:
     """The resolver's server."""
     table = open_table(settings.table_path)
     keys = SigningKeys(settings.signing_keys_folder)
-    directory = Directory(GuardedDirectoryTable(table), table_name=settings.table)
+    engines = load_engines(settings.engines, region=settings.region)
+    directory = Directory(
+        GuardedDirectoryTable(table), table_name=settings.table, region=settings.region
+    )
     changes = Changes()
-    tenants = Tenants(directory=directory, changes=changes, defaults=settings.default_placement)
+    placements = Placements(
+        places_of(engines.regions, embedded=settings.default_placement),
+        default_region=settings.region,
+    )
+    tenants = Tenants(directory=directory, changes=changes, placements=placements)
     rotation = Rotation(keys)
     resolution = Resolution(
         directory=directory,

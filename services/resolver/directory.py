@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +14,17 @@ from boundary.directory_scope import (
     SLUG_SORT_KEY,
     config_partition,
     directory_partition,
+    home_partition,
     slug_partition,
 )
 from boundary.ids import TenantId, TenantSlug, slug_of
+from boundary.scope import Partition
 from services.resolver.ports import (
     ABSENT,
+    PRESENT,
     Condition,
     ConditionFailed,
+    Delete,
     Item,
     Put,
     Range,
@@ -90,11 +95,18 @@ class Changed(Exception):
 
 
 class Directory:
-    """The directory over the table port."""
+    """The directory over the table port.
 
-    def __init__(self, table: Table, *, table_name: str) -> None:
+    A tenant's settings stand in its CONFIG item. Where the tenant is placed in the directory's own table, that is
+    its record in the directory; elsewhere it has a CONFIG item of its own in the table that it is placed in, its
+    home, written before the record: a tenant that can be found has one.
+    """
+
+    def __init__(self, table: Table, *, table_name: str, region: str) -> None:
+        """Takes the table port, and which table of which region the directory is in."""
         self._table = table
         self._name = table_name
+        self._region = region
 
     async def find(self, tenant_id: TenantId) -> Tenant | None:
         """The tenant as last written, or None."""
@@ -131,6 +143,7 @@ class Directory:
             "GSI1SK": tenant.tenant_id,
         }
         guard: Item = {"tenant_id": tenant.tenant_id}
+        made_home = await self._make_home(tenant)
         try:
             await self._table.transact(
                 [
@@ -142,6 +155,8 @@ class Directory:
             existing = await self.find(tenant.tenant_id)
             if existing is not None:
                 raise IdTaken(existing) from error
+            if made_home:
+                await self._table.write(self._home(tenant), Delete(sort_key=CONFIG_SORT_KEY))
             raise SlugTaken from error
 
     async def replace(self, tenant: Tenant, *, etag: str) -> None:
@@ -164,6 +179,34 @@ class Directory:
             )
         except ConditionFailed as error:
             raise Changed from error
+        if not self._at_home(tenant):
+            name = Update(
+                sort_key=CONFIG_SORT_KEY,
+                set={"display_name": tenant.display_name},
+                condition=PRESENT,
+            )
+            with contextlib.suppress(ConditionFailed):  # it was purged meanwhile
+                await self._table.write(self._home(tenant), name)
+
+    def _at_home(self, tenant: Tenant) -> bool:
+        placement = tenant.placement
+        return (placement.region, placement.table) == (self._region, self._name)
+
+    def _home(self, tenant: Tenant) -> Partition:
+        placement = tenant.placement
+        return home_partition(tenant.tenant_id, region=placement.region, table=placement.table)
+
+    async def _make_home(self, tenant: Tenant) -> bool:
+        """Whether the tenant has a home now that it had not."""
+        if self._at_home(tenant):
+            return False
+        item: Item = {"tenant_id": tenant.tenant_id, "display_name": tenant.display_name}
+        home = Put(sort_key=CONFIG_SORT_KEY, item=item, condition=ABSENT)
+        try:
+            await self._table.write(self._home(tenant), home)
+        except ConditionFailed:
+            return False
+        return True
 
 
 def new_etag() -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from boundary.directory_scope import CONFIG_SORT_KEY, DIRECTORY_INDEX_KEY, SLUG_SORT_KEY
 from boundary.guard import GuardViolation
+from boundary.regions import ByRegion, engine_by_region
 from boundary.scope import Partition
 from services.resolver.ports import INDEXES, Item, Page, Put, Range, Table, Update, Write
 
@@ -19,19 +20,20 @@ _INDEX_ATTRIBUTES = tuple(partition_key for partition_key, _ in INDEXES.values()
 class GuardedDirectoryTable:
     """A table that refuses, before the engine is called, every key outside of the directory."""
 
-    def __init__(self, inner: Table) -> None:
-        self._inner = inner
+    def __init__(self, inner: Table | ByRegion[Table]) -> None:
+        """Takes the table, or that of each region; the directory's own stands under the empty name."""
+        self._engine = engine_by_region(inner)
 
     async def get(self, partition: Partition, sort_key: str) -> Item | None:
         """The item, or None."""
         _require_directory(partition, sort_key)
-        return await self._inner.get(partition, sort_key)
+        return await self._engine(partition.region).get(partition, sort_key)
 
     async def batch_get(self, partition: Partition, sort_keys: Sequence[str]) -> Mapping[str, Item]:
         """The items that are there."""
         for sort_key in sort_keys:
             _require_directory(partition, sort_key)
-        return await self._inner.batch_get(partition, sort_keys)
+        return await self._engine(partition.region).batch_get(partition, sort_keys)
 
     async def query(
         self,
@@ -47,7 +49,7 @@ class GuardedDirectoryTable:
         """A page of the directory's index; the table itself is never queried."""
         if index != "GSI1" or DIRECTORY_INDEX_KEY not in {partition.key} & {index_key}:
             raise GuardViolation("a directory query outside of the directory's index")
-        return await self._inner.query(
+        return await self._engine(partition.region).query(
             partition,
             keys=keys,
             limit=limit,
@@ -60,13 +62,13 @@ class GuardedDirectoryTable:
     async def write(self, partition: Partition, write: Write) -> Item | None:
         """Makes one write."""
         _require_write(partition, write)
-        return await self._inner.write(partition, write)
+        return await self._engine(partition.region).write(partition, write)
 
     async def transact(self, writes: Sequence[tuple[Partition, Write]]) -> None:
         """Makes the writes, all or none."""
         for partition, write in writes:
             _require_write(partition, write)
-        await self._inner.transact(writes)
+        await self._engine(writes[0][0].region).transact(writes)
 
 
 def _require_directory(partition: Partition, sort_key: str) -> None:

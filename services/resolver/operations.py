@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from boundary.context import ContextVerifier, Placement
+from boundary.context import ContextVerifier
 from boundary.errors import (
     AlreadyExists,
     InvalidArgument,
@@ -33,6 +33,7 @@ from services.resolver.directory import (
     now_micros,
 )
 from services.resolver.minting import ContextMinter, Minted, Subject
+from services.resolver.placements import Placements
 from services.resolver.signing_keys import SigningKeys
 
 AUDIENCES = frozenset({"data", "storage", "search"})
@@ -61,13 +62,13 @@ class NewTenant:
 
     tenant_id: str
     display_name: str
-    tier: str
-    region: str
-    table: str
-    bucket: str
-    search_cluster: str
-    max_object_bytes: int
-    request_id: str
+    tier: str = ""
+    region: str = ""
+    table: str = ""
+    bucket: str = ""
+    search_cluster: str = ""
+    max_object_bytes: int = 0
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,10 +162,10 @@ class Resolution:
 class Tenants:
     """Creates and governs tenants, and tells of every change."""
 
-    def __init__(self, *, directory: Directory, changes: Changes, defaults: Placement) -> None:
+    def __init__(self, *, directory: Directory, changes: Changes, placements: Placements) -> None:
         self._directory = directory
         self._changes = changes
-        self._defaults = defaults
+        self._placements = placements
 
     async def create(self, new: NewTenant) -> Tenant:
         """The new tenant; or the one that a first call with the same request_id created.
@@ -283,11 +284,11 @@ class Tenants:
             display_name=_display_name(new.display_name),
             status=ACTIVE,
             tier=_tier(new.tier or "STANDARD"),
-            placement=Placement(
-                region=self._placed(new.region, "region"),
-                table=self._placed(new.table, "table"),
-                bucket=self._placed(new.bucket, "bucket"),
-                search_cluster=self._placed(new.search_cluster, "search_cluster"),
+            placement=self._placements.place(
+                region=new.region,
+                table=new.table,
+                bucket=new.bucket,
+                search_cluster=new.search_cluster,
             ),
             max_object_bytes=_max_object_bytes(new.max_object_bytes),
             generation=1,
@@ -296,15 +297,6 @@ class Tenants:
             etag=new_etag(),
             create_request_id=new.request_id,
         )
-
-    def _placed(self, value: str, field: str) -> str:
-        """The deployment's own place: it has one of each, and others cannot be named."""
-        default = str(getattr(self._defaults, field))
-        if value not in ("", default):
-            raise InvalidArgument(
-                f"tenant.placement.{field}", f"this deployment has {default} alone"
-            )
-        return default
 
 
 class Rotation:

@@ -3,8 +3,10 @@
 from services.table.ports import (
     ABSENT,
     INDEXES,
+    PRESENT,
     Condition,
     ConditionFailed,
+    Delete,
     Item,
     Page,
     Put,
@@ -18,8 +20,10 @@ from services.table.ports import (
 __all__ = [
     "ABSENT",
     "INDEXES",
+    "PRESENT",
     "Condition",
     "ConditionFailed",
+    "Delete",
     "Item",
     "Page",
     "Put",

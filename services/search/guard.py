@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from boundary.guard import GuardViolation, require_index
+from boundary.regions import ByRegion, engine_by_region
 from boundary.scope import SearchIndex
 from services.search.ports import (
     Aggregation,
@@ -24,24 +25,24 @@ class GuardedIndexes:
     GuardViolation otherwise.
     """
 
-    def __init__(self, inner: Indexes) -> None:
-        self._inner = inner
+    def __init__(self, inner: Indexes | ByRegion[Indexes]) -> None:
+        self._engine = engine_by_region(inner)
 
     async def create(self, index: SearchIndex) -> None:
         """See Indexes.create."""
         require_index(index)
-        await self._inner.create(index)
+        await self._engine(index.region).create(index)
 
     async def drop(self, index: SearchIndex) -> None:
         """See Indexes.drop."""
         require_index(index)
-        await self._inner.drop(index)
+        await self._engine(index.region).drop(index)
 
     async def bulk(self, index: SearchIndex, documents: Sequence[Document]) -> Sequence[bool]:
         """See Indexes.bulk."""
         require_index(index)
         _require_own(index, documents)
-        return await self._inner.bulk(index, documents)
+        return await self._engine(index.region).bulk(index, documents)
 
     async def search(
         self,
@@ -54,7 +55,7 @@ class GuardedIndexes:
     ) -> Page:
         """See Indexes.search."""
         require_index(index)
-        page = await self._inner.search(
+        page = await self._engine(index.region).search(
             index, filter=filter, limit=limit, position=position, ascending=ascending
         )
         _require_own(index, page.documents)
@@ -63,7 +64,7 @@ class GuardedIndexes:
     async def count(self, index: SearchIndex, *, filter: Filter) -> int:  # noqa: A002
         """See Indexes.count."""
         require_index(index)
-        return await self._inner.count(index, filter=filter)
+        return await self._engine(index.region).count(index, filter=filter)
 
     async def aggregate(
         self,
@@ -75,7 +76,7 @@ class GuardedIndexes:
     ) -> Sequence[AggregationResult]:
         """See Indexes.aggregate."""
         require_index(index)
-        return await self._inner.aggregate(
+        return await self._engine(index.region).aggregate(
             index, filter=filter, aggregations=aggregations, max_buckets=max_buckets
         )
 

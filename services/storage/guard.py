@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from boundary.guard import require_prefix
+from boundary.regions import ByRegion, engine_by_region
 from boundary.scope import ObjectPrefix
 from services.storage.ports import WHOLE, Content, Listing, Objects, Span, StoredObject, Upload
 
@@ -16,27 +17,27 @@ class GuardedObjects:
     inner port's.
     """
 
-    def __init__(self, inner: Objects) -> None:
-        self._inner = inner
+    def __init__(self, inner: Objects | ByRegion[Objects]) -> None:
+        self._engine = engine_by_region(inner)
 
     async def put(
         self, prefix: ObjectPrefix, path: str, content: AsyncIterator[bytes], upload: Upload
     ) -> StoredObject:
         """See Objects.put."""
         require_prefix(prefix, prefix.key(path))
-        return await self._inner.put(prefix, path, content, upload)
+        return await self._engine(prefix.region).put(prefix, path, content, upload)
 
     async def get(
         self, prefix: ObjectPrefix, path: str, *, span: Span = WHOLE, if_match: str = ""
     ) -> Content:
         """See Objects.get."""
         require_prefix(prefix, prefix.key(path))
-        return await self._inner.get(prefix, path, span=span, if_match=if_match)
+        return await self._engine(prefix.region).get(prefix, path, span=span, if_match=if_match)
 
     async def head(self, prefix: ObjectPrefix, path: str) -> StoredObject | None:
         """See Objects.head."""
         require_prefix(prefix, prefix.key(path))
-        return await self._inner.head(prefix, path)
+        return await self._engine(prefix.region).head(prefix, path)
 
     async def list(
         self,
@@ -49,7 +50,7 @@ class GuardedObjects:
     ) -> Listing:
         """See Objects.list."""
         require_prefix(prefix, prefix.key(under))
-        return await self._inner.list(
+        return await self._engine(prefix.region).list(
             prefix, under=under, folded=folded, limit=limit, position=position
         )
 
@@ -64,7 +65,7 @@ class GuardedObjects:
     ) -> StoredObject:
         """See Objects.copy."""
         require_prefix(prefix, prefix.key(source), prefix.key(destination))
-        return await self._inner.copy(
+        return await self._engine(prefix.region).copy(
             prefix,
             source,
             destination,
@@ -75,9 +76,9 @@ class GuardedObjects:
     async def delete(self, prefix: ObjectPrefix, path: str, *, if_match: str = "") -> None:
         """See Objects.delete."""
         require_prefix(prefix, prefix.key(path))
-        await self._inner.delete(prefix, path, if_match=if_match)
+        await self._engine(prefix.region).delete(prefix, path, if_match=if_match)
 
     async def delete_many(self, prefix: ObjectPrefix, paths: Sequence[str]) -> int:
         """See Objects.delete_many."""
         require_prefix(prefix, *(prefix.key(path) for path in paths))
-        return await self._inner.delete_many(prefix, paths)
+        return await self._engine(prefix.region).delete_many(prefix, paths)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from boundary.guard import GuardViolation, require_partition
+from boundary.regions import ByRegion, engine_by_region
 from boundary.scope import Partition
 from services.table.ports import INDEXES, Check, Item, Page, Put, Range, Table, Update, Write
 
@@ -28,19 +29,19 @@ class GuardedTable:
     where no call is being served, or where a write would change what the resolver owns.
     """
 
-    def __init__(self, inner: Table) -> None:
-        """Takes the table to guard."""
-        self._inner = inner
+    def __init__(self, inner: Table | ByRegion[Table]) -> None:
+        """Takes the table to guard: one, or one for each region."""
+        self._engine = engine_by_region(inner)
 
     async def get(self, partition: Partition, sort_key: str) -> Item | None:
         """As the port says."""
         require_partition(partition)
-        return await self._inner.get(partition, sort_key)
+        return await self._engine(partition.region).get(partition, sort_key)
 
     async def batch_get(self, partition: Partition, sort_keys: Sequence[str]) -> Mapping[str, Item]:
         """As the port says."""
         require_partition(partition)
-        return await self._inner.batch_get(partition, sort_keys)
+        return await self._engine(partition.region).batch_get(partition, sort_keys)
 
     async def query(
         self,
@@ -58,7 +59,7 @@ class GuardedTable:
             require_partition(partition)
         else:
             require_partition(partition, index_key)
-        return await self._inner.query(
+        return await self._engine(partition.region).query(
             partition,
             keys=keys,
             limit=limit,
@@ -71,13 +72,14 @@ class GuardedTable:
     async def write(self, partition: Partition, write: Write) -> Item | None:
         """As the port says."""
         _require_write(partition, write)
-        return await self._inner.write(partition, write)
+        return await self._engine(partition.region).write(partition, write)
 
     async def transact(self, writes: Sequence[tuple[Partition, Write]]) -> None:
         """As the port says."""
         for partition, write in writes:
             _require_write(partition, write)
-        await self._inner.transact(writes)
+        if writes:  # all of the current tenant's partition, and so of one region
+            await self._engine(writes[0][0].region).transact(writes)
 
 
 def _require_write(partition: Partition, write: Write) -> None:

@@ -1,0 +1,1 @@
+"""Which engines a deployment has: of each region the table, the bucket and the search clusters."""
