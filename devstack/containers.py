@@ -10,7 +10,8 @@ they are not there, and lays out for each process a folder with what it alone ma
     FOLDER/operator/tls/           what somebody on the inside calls the services with: `silo demo`
     FOLDER/operator/dev-issuer/    the development issuer's private key, for `silo token`
 
-`python -m devstack.containers onboard` onboards the first tenants, and says what to type.
+`python -m devstack.containers onboard GRPC URL` onboards the first tenants, and says what to type, and where the
+gateway is reached from outside.
 """
 
 from __future__ import annotations
@@ -67,8 +68,12 @@ def _copy(source: Path, target: Path) -> None:
     Path(temporary).replace(target)
 
 
-def onboard_first_tenants(settings: SuiteSettings) -> Iterator[str]:
+def onboard_first_tenants(settings: SuiteSettings, *, grpc: str, url: str) -> Iterator[str]:
     """Onboards the tenants that are not there yet, and yields what a user needs next, line by line.
+
+    Args:
+        grpc: where the gateway's gRPC server is reached from outside.
+        url: where its HTTP server is.
 
     Raises:
         OnboardingError: the gateway refuses or does not answer in time.
@@ -81,7 +86,7 @@ def onboard_first_tenants(settings: SuiteSettings) -> Iterator[str]:
     yield "A token:       docker-compose run --rm silo token --tenant A"
     yield "Commands:      docker-compose run --rm silo campaigns list --tenant A"
     yield "The isolation: docker-compose run --rm silo demo"
-    yield "Silo is ready. gRPC is at 127.0.0.1:50050, http://127.0.0.1:8080/readyz says so."
+    yield f"Silo is ready: gRPC at {grpc}, health at {url}/readyz."
 
 
 def main(arguments: list[str]) -> int:
@@ -90,8 +95,8 @@ def main(arguments: list[str]) -> int:
         case ["secrets", folder]:
             lay_out(Path(folder))
             return 0
-        case ["onboard"]:
-            for line in onboard_first_tenants(SuiteSettings.load()):
+        case ["onboard", grpc, url]:
+            for line in onboard_first_tenants(SuiteSettings.load(), grpc=grpc, url=url):
                 print(line, flush=True)
             return 0
     print(__doc__, file=sys.stderr)
