@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import grpc
 
 from boundary.interceptors.serve import HARD_MAX_MESSAGE_BYTES, METADATA_BYTES
+from boundary.tls import Tls
 
 FLOW_CONTROL = (
     ("grpc.http2.bdp_probe", 0),
@@ -98,11 +99,17 @@ def _at_once(part: Any) -> Any:
     return None
 
 
-def open_channel(address: str, *, own_connection: bool = False) -> grpc.aio.Channel:
+def open_channel(
+    address: str, *, tls: Tls | None = None, own_connection: bool = False
+) -> grpc.aio.Channel:
     """A channel to a process of the suite.
 
     Args:
+        tls: what proves the two sides to each other; in the clear where None.
         own_connection: share the connection with no other channel to the same address, as gRPC otherwise does.
     """
     own = (("grpc.use_local_subchannel_pool", 1),) if own_connection else ()
-    return grpc.aio.insecure_channel(address, options=(*OPTIONS, *own))
+    options = (*OPTIONS, *own)
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=options)
+    return grpc.aio.secure_channel(address, tls.channel_credentials(), options=options)

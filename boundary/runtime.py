@@ -22,6 +22,7 @@ from boundary.resolver_client import ResolverContexts, ResolverKeys, TenantWatch
 from boundary.server import Server
 from boundary.settings import ProcessSettings
 from boundary.tenants import LiveCalls, TenantStates
+from boundary.tls import load_tls
 from silo.policy.v1 import policy_pb2
 
 
@@ -36,6 +37,7 @@ class ServiceRuntime:
         audit: the audit trail.
         metrics: what is counted.
         pages: seals page tokens.
+        tls: what this process proves itself with to the others, or None.
     """
 
     def __init__(
@@ -45,7 +47,8 @@ class ServiceRuntime:
         self._settings = settings
         self._regions = tuple(regions) or (settings.region,)
         self._service = service
-        self._channel = open_channel(settings.resolver_address)
+        self.tls = load_tls(settings.tls_folder)
+        self._channel = open_channel(settings.resolver_address, tls=self.tls)
         peer_token = read_peer_token(settings.peers_folder, service)
         self.live_calls = LiveCalls()
         self.states = TenantStates(self.live_calls)
@@ -91,6 +94,7 @@ class ServiceRuntime:
             http=HttpServer(
                 http_listen, metrics=self.metrics, ready=self._watch.synced.is_set, routes=routes
             ),
+            tls=self.tls,
             drain_seconds=self._settings.drain_seconds,
             background=(self._watch.run, *background),
             close=(*close, self.audit.close),

@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from boundary.channel import FLOW_CONTROL
 from boundary.http import HttpServer
 from boundary.interceptors.serve import HARD_MAX_MESSAGE_BYTES, METADATA_BYTES
+from boundary.tls import Tls
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Server:
         handler: grpc.GenericRpcHandler,
         services: Sequence[str],
         http: HttpServer,
+        tls: Tls | None,
         drain_seconds: float,
         background: Sequence[Callable[[], Awaitable[None]]] = (),
         drain: Sequence[Callable[[], object]] = (),
@@ -64,6 +66,7 @@ class Server:
 
         Args:
             services: the full names of the proto services, for health and reflection.
+            tls: what gRPC is served with; in the clear where None.
             background: what runs beside the servers until they end.
             drain: what is called first when the process stops, to end streams that have no end of their own.
             close: what is called when all else has ended; may block.
@@ -74,6 +77,7 @@ class Server:
         self._handler = handler
         self._services = services
         self._http = http
+        self._tls = tls
         self._drain_seconds = drain_seconds
         self._background = background
         self._drain = drain
@@ -99,7 +103,11 @@ class Server:
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
             reflection.aio.ReflectionServicer(names), _Unregistered(server)
         )
-        self.port = server.add_insecure_port(self._listen)
+        self.port = (
+            server.add_insecure_port(self._listen)
+            if self._tls is None
+            else server.add_secure_port(self._listen, self._tls.server_credentials())
+        )
         await server.start()
         self._grpc = server
         for service in ("", *self._services):

@@ -18,6 +18,10 @@ class ProcessSettings(BaseSettings):
         engines: the JSON file that lists the production engines; embedded ones where unset.
         issuers: a JSON file that lists who may issue callers' JWTs; `boundary/issuers.py` tells its form.
         resolver_address: where the resolver is.
+        tls_folder: the process's own certificate, key and CA, for TLS with the other processes, mutually;
+            `boundary/tls.py` tells the files. In the clear, for loopback alone, where unset.
+        peers: the folder of peer tokens, where it is not in the home.
+        dev_issuer: the folder of the development issuer's key set, where it is not in the home.
         drain_seconds: how long calls that are under way may take to end when the process stops.
         log_level: the least level that is logged to standard error.
     """
@@ -30,6 +34,9 @@ class ProcessSettings(BaseSettings):
     engines: Path | None = None
     issuers: Path | None = None
     resolver_address: str = "127.0.0.1:50051"
+    tls_folder: Path | None = None
+    peers: Path | None = None
+    dev_issuer: Path | None = None
     drain_seconds: float = 5.0
     log_level: str = "INFO"
 
@@ -41,7 +48,7 @@ class ProcessSettings(BaseSettings):
     @property
     def peers_folder(self) -> Path:
         """Where the peer tokens are."""
-        return self.home / "peers"
+        return self.peers or self.home / "peers"
 
     @property
     def keys_folder(self) -> Path:
@@ -50,5 +57,5 @@ class ProcessSettings(BaseSettings):
 
     @property
     def dev_issuer_folder(self) -> Path:
-        """Where the development issuer's key pair and key set are."""
-        return self.home / "dev-issuer"
+        """Where the development issuer's key set is."""
+        return self.dev_issuer or self.home / "dev-issuer"

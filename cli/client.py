@@ -39,6 +39,7 @@ class Client:
         token: str = "",
         timeout: float = 30.0,
         metadata: Sequence[tuple[str, str]] = (),
+        credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         """Opens nothing yet; gRPC connects at the first call.
 
@@ -46,12 +47,17 @@ class Client:
             token: the caller's JWT; none is sent where empty.
             timeout: seconds that a unary call may take.
             metadata: what is sent besides.
+            credentials: for TLS; in the clear where None.
         """
         self._address = address
         self._timeout = timeout
         bearer = ((_AUTHORIZATION, f"Bearer {token}"),) if token else ()
         self._metadata = (*bearer, *metadata)
-        self.channel = grpc.insecure_channel(address, options=_OPTIONS)
+        self.channel = (
+            grpc.insecure_channel(address, options=_OPTIONS)
+            if credentials is None
+            else grpc.secure_channel(address, credentials, options=_OPTIONS)
+        )
 
     def stub(self, make: Callable[[grpc.Channel], S]) -> S:
         """A service's stub on this client's channel."""

@@ -12,8 +12,9 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from boundary.tls import load_tls
 from cli.client import Client
-from cli.settings import service_address
+from cli.settings import CliSettings, service_address
 from devstack.issuer import KEY_ID, DevIssuer, claims_of
 from silo.resolver.v1 import context_pb2, context_pb2_grpc
 
@@ -27,6 +28,8 @@ class Actors:
         self.gateway = gateway
         self.issuer = issuer
         self._clients: list[Client] = []
+        tls = load_tls(CliSettings.load().tls_folder)
+        self._inside = None if tls is None else tls.channel_credentials()
 
     def tenant(self, tenant_id: str, *, permissions: Sequence[str] = ("*",)) -> Client:
         """Somebody of a tenant, at the gateway."""
@@ -43,7 +46,9 @@ class Actors:
     def at_data(self, *contexts: str) -> Client:
         """Somebody who calls the data service itself, with these tenant contexts."""
         metadata = [(CONTEXT_KEY, context) for context in contexts]
-        return self._kept(Client(service_address("data"), metadata=metadata))
+        return self._kept(
+            Client(service_address("data"), metadata=metadata, credentials=self._inside)
+        )
 
     def token(self, tenant_id: str, *, permissions: Sequence[str] = ("*",), **claims: Any) -> str:
         """A genuine JWT."""
@@ -57,7 +62,10 @@ class Actors:
         Raises:
             Failure: the resolver refuses or cannot be reached.
         """
-        client = self._kept(Client(service_address("resolver"), token=self.token(tenant_id)))
+        token = self.token(tenant_id)
+        client = self._kept(
+            Client(service_address("resolver"), token=token, credentials=self._inside)
+        )
         stub = client.stub(context_pb2_grpc.ContextServiceStub)
         request = context_pb2.ResolveTenantRequest(audience=audience)
         return client.call(stub.ResolveTenant, request).context

@@ -18,12 +18,14 @@ class CliSettings:
         gateway_address: where the gateway serves gRPC; `SILO_GATEWAY_ADDRESS`.
         token: the caller's JWT; `SILO_TOKEN`.
         operator_token: a platform operator's JWT; `SILO_OPERATOR_TOKEN`.
+        tls_folder: certificate, key and CA to call the services behind the gateway with; `SILO_TLS_FOLDER`.
     """
 
     home: Path
     gateway_address: str
     token: str
     operator_token: str
+    tls_folder: Path | None
 
     @classmethod
     def load(cls) -> CliSettings:
@@ -33,6 +35,7 @@ class CliSettings:
             gateway_address=os.environ.get("SILO_GATEWAY_ADDRESS") or DEFAULT_GATEWAY,
             token=os.environ.get("SILO_TOKEN", ""),
             operator_token=os.environ.get("SILO_OPERATOR_TOKEN", ""),
+            tls_folder=Path(folder) if (folder := os.environ.get("SILO_TLS_FOLDER")) else None,
         )
 
 

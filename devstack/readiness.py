@@ -1,8 +1,12 @@
-"""Whether a process of the suite is ready, asked over HTTP as an orchestrator would."""
+"""Whether a process of the suite is ready, asked over HTTP as an orchestrator would.
+
+`python -m devstack.readiness HOST:PORT` exits with 0 where it is: a container's health check.
+"""
 
 from __future__ import annotations
 
 import http.client
+import sys
 
 
 def is_ready(address: str, *, timeout: float = 1.0) -> bool:
@@ -15,3 +19,7 @@ def is_ready(address: str, *, timeout: float = 1.0) -> bool:
         return False
     finally:
         connection.close()
+
+
+if __name__ == "__main__":
+    sys.exit(0 if is_ready(sys.argv[1]) else 1)

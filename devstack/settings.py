@@ -45,6 +45,27 @@ class StackSettings:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteSettings:
+    """How a suite is reached that somebody else has started, for example in containers.
+
+    Attributes:
+        home: where the development issuer is; `SILO_HOME`.
+        gateway_address: where its gateway serves gRPC; `SILO_GATEWAY_ADDRESS`.
+    """
+
+    home: Path
+    gateway_address: str
+
+    @classmethod
+    def load(cls) -> SuiteSettings:
+        """The settings of this process."""
+        return cls(
+            home=Path(os.environ.get("SILO_HOME") or DEFAULT_HOME),
+            gateway_address=os.environ.get("SILO_GATEWAY_ADDRESS") or DEFAULT_GATEWAY,
+        )
+
+
 def inherited_environment() -> dict[str, str]:
     """This process's environment without any setting of the suite: what a suite under test inherits."""
     return {name: value for name, value in os.environ.items() if not name.startswith("SILO_")}

@@ -9,6 +9,7 @@ import grpc
 
 from boundary.catalog import Method
 from boundary.channel import open_channel
+from boundary.tls import Tls
 
 
 class Backends:
@@ -18,11 +19,12 @@ class Backends:
     otherwise share its connection's flow control window.
     """
 
-    def __init__(self, addresses: Mapping[str, str]) -> None:
+    def __init__(self, addresses: Mapping[str, str], *, tls: Tls | None = None) -> None:
         """Takes the address of each service by its name in the catalog."""
-        self._unary = {name: open_channel(address) for name, address in addresses.items()}
+        self._unary = {name: open_channel(address, tls=tls) for name, address in addresses.items()}
         self._streams = {
-            name: open_channel(address, own_connection=True) for name, address in addresses.items()
+            name: open_channel(address, tls=tls, own_connection=True)
+            for name, address in addresses.items()
         }
 
     def unary(self, service: str) -> grpc.aio.Channel:

@@ -13,6 +13,7 @@ from boundary.peers import read_peer_token
 from boundary.resolver_client import TenantWatch
 from boundary.server import EDGE_OPTIONS, Server
 from boundary.tenants import LiveCalls, TenantStates
+from boundary.tls import load_tls
 from boundary.tokens import TokenVerifier
 from gateway.backends import Backends
 from gateway.contexts import ContextCache
@@ -28,11 +29,12 @@ async def build(settings: GatewaySettings) -> Server:
     Raises:
         IssuersError: the issuers cannot be read, or must not be trusted in this environment.
         OSError: the peer token cannot be read.
+        TlsError: a certificate or key cannot be read.
         PolicyError: a method's policy is missing or contradicts itself.
     """
     live_calls = LiveCalls()
     states = TenantStates(live_calls)
-    backends = Backends(settings.backend_addresses)
+    backends = Backends(settings.backend_addresses, tls=load_tls(settings.tls_folder))
     resolver = backends.unary("resolver")
     peer_token = read_peer_token(settings.peers_folder, "gateway")
     watch = TenantWatch(resolver, peer_token=peer_token, states=states)
@@ -66,6 +68,7 @@ async def build(settings: GatewaySettings) -> Server:
         handler=routes,
         services=routes.services,
         http=HttpServer(settings.gateway_http_listen, metrics=metrics, ready=watch.synced.is_set),
+        tls=load_tls(settings.gateway_tls_folder, mutual=False),
         drain_seconds=settings.drain_seconds,
         background=(watch.run, backends.hold_open),
         close=(audit.close,),

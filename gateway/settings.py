@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from boundary.settings import ProcessSettings
 
 
@@ -11,6 +13,8 @@ class GatewaySettings(ProcessSettings):
     Attributes:
         gateway_listen: where callers reach it over gRPC.
         gateway_http_listen: where health, readiness and metrics are served over HTTP.
+        gateway_tls_folder: `cert.pem` and `key.pem` for TLS with callers, who prove themselves by their JWT; in
+            the clear where unset.
         data_address: where the data service is.
         storage_address: where the storage service is.
         search_address: where the search service is.
@@ -18,6 +22,7 @@ class GatewaySettings(ProcessSettings):
 
     gateway_listen: str = "127.0.0.1:50050"
     gateway_http_listen: str = "127.0.0.1:8080"
+    gateway_tls_folder: Path | None = None
     data_address: str = "127.0.0.1:50052"
     storage_address: str = "127.0.0.1:50053"
     search_address: str = "127.0.0.1:50054"

@@ -66,7 +66,9 @@ async def build(settings: DataSettings) -> Server:
         open_table, settings.table_path, readers=settings.data_table_readers
     )
     table = GuardedTable(engine)
-    content = StorageContent(open_channel(settings.storage_address), runtime.contexts)
+    content = StorageContent(
+        open_channel(settings.storage_address, tls=runtime.tls), runtime.contexts
+    )
     wired = wire(table=table, content=content, pages=runtime.pages)
     recovery = Recovery(
         table=table,

@@ -15,6 +15,7 @@ from boundary.metrics import CallMetrics
 from boundary.pages import PageSealer
 from boundary.peers import PeerVerifier
 from boundary.server import Server
+from boundary.tls import load_tls
 from boundary.tokens import TokenVerifier
 from services.engines.settings import load_engines
 from services.resolver.changes import Changes
@@ -76,6 +77,7 @@ async def build(settings: ResolverSettings) -> Server:
         ),
         services=tuple(servicers),
         http=HttpServer(settings.resolver_http_listen, metrics=metrics, ready=lambda: True),
+        tls=load_tls(settings.tls_folder),
         drain_seconds=settings.drain_seconds,
         drain=(changes.close,),
         close=(table.close, audit.close),
