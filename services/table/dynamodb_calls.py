@@ -231,7 +231,12 @@ class Calls:
 
 
 async def connect(
-    *, region: str, credentials: Credentials, endpoint: str = "", connections: int = 128
+    *,
+    region: str,
+    credentials: Credentials,
+    endpoint: str = "",
+    connections: int = 128,
+    attempt_seconds: float = ATTEMPT_SECONDS,
 ) -> Calls:
     """The calls of one region's DynamoDB, to be closed by `close`. Connects when it first has to.
 
@@ -240,11 +245,12 @@ async def connect(
         credentials: whose calls are made, asked for each call.
         endpoint: the URL of another endpoint than the region's own.
         connections: the most connections at a time.
+        attempt_seconds: how long one attempt may take, the wait for a connection included.
     """
     url = URL(endpoint) if endpoint else None
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEP_SECONDS),
-        timeout=aiohttp.ClientTimeout(total=ATTEMPT_SECONDS, sock_connect=CONNECT_SECONDS),
+        timeout=aiohttp.ClientTimeout(total=attempt_seconds, sock_connect=CONNECT_SECONDS),
         cookie_jar=aiohttp.DummyCookieJar(),
     )
     client = Client(
