@@ -23,6 +23,7 @@ from services.table.dynamodb_errors import (
     body_of,
     cancellation_reasons,
     code_of,
+    is_refusal,
     message_of,
     refusal,
     told,
@@ -272,6 +273,6 @@ def _renewed(
             if put is None:
                 raise ConditionFailed(index, live_item(stored, now)) from error
             puts[index] = put
-        elif code != "None":
+        elif is_refusal(code):
             raise refusal(message_of(reason), index=index) from error
     return puts

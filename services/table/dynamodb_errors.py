@@ -79,11 +79,15 @@ def failure_of(error: Exception) -> Failure:
 def _cancellation(reasons: Sequence[Mapping[str, Any]]) -> Failure:
     """Why a transaction was not made. What refuses a write outweighs what delays one."""
     codes = {str(reason.get("Code", "None")) for reason in reasons} - {"None"}
-    failures = {_FAILURES.get(code, Failure.REFUSED) for code in codes}
-    for failure in (Failure.REFUSED, Failure.THROTTLED):
-        if failure in failures or not failures:
-            return failure
-    return Failure.CONFLICT
+    if not codes or any(is_refusal(code) for code in codes):
+        return Failure.REFUSED
+    throttled = any(_FAILURES[code] is Failure.THROTTLED for code in codes)
+    return Failure.THROTTLED if throttled else Failure.CONFLICT
+
+
+def is_refusal(code: str) -> bool:
+    """Whether the code of one write of a transaction says that it can never be made as it is."""
+    return code != "None" and code not in _FAILURES
 
 
 def body_of(error: Exception) -> Mapping[str, Any]:
