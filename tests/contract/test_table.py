@@ -392,7 +392,8 @@ async def test_a_page_of_large_items_ends_early(table: Table):
     for number in range(10):
         await table.write(A, Put(sort_key=f"k{number}", item={"text": text}))
     page = await table.query(A, keys=Range(), limit=100)
-    assert len(page.items) == 4
+    # The item that crosses the bound is on the page or begins the next, by engine.
+    assert len(page.items) in (3, 4)
     assert page.position is not None
 
 
