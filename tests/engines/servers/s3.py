@@ -18,8 +18,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 
 MODULE = "github.com/seaweedfs/seaweedfs"
 VERSION = "v0.0.0-20261109003541-7506e5f91cd6"
@@ -47,6 +50,17 @@ class S3Server:
     secret_key: str
     role: str
     process: subprocess.Popen[bytes]
+
+    def client(self, service: str) -> Any:
+        """A client of the root user."""
+        return boto3.client(
+            service,
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            config=Config(read_timeout=30, connect_timeout=5),
+        )
 
 
 def cache_folder() -> Path:
@@ -85,7 +99,7 @@ def start_s3(folder: Path) -> Iterator[S3Server]:
     """A server on loopback with its data in a folder; gone when this ends."""
     binary = obtain_s3()
     folder.mkdir(parents=True, exist_ok=True)
-    access_key, secret_key = "silotestsroot", "silo-tests-root-secret"  # noqa: S105 - of a server in tests
+    access_key, secret_key = "silotestsroot", "silo-tests-root-secret"
     identities = {
         "identities": [
             {
@@ -111,6 +125,7 @@ def start_s3(folder: Path) -> Iterator[S3Server]:
         "-master.telemetry=false",
         "-master.volumeSizeLimitMB=1024",
         "-volume.max=0",
+        "-volume.preStopSeconds=0",
         f"-volume.port={ports[2]}",
         f"-volume.port.grpc={ports[3]}",
         "-filer",
@@ -123,17 +138,22 @@ def start_s3(folder: Path) -> Iterator[S3Server]:
         f"-s3.config={folder / 'identities.json'}",
         f"-s3.iam.config={folder / 'iam.json'}",
     ]
+    environment = {**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
     with (folder / "output.log").open("wb") as output:
-        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
     try:
         _await_ready(process, ports[6], folder)
-        yield S3Server(
+        server = S3Server(
             url=f"http://127.0.0.1:{ports[6]}",
             access_key=access_key,
             secret_key=secret_key,
             role=ROLE,
             process=process,
         )
+        _first_write(server)
+        yield server
     finally:
         process.terminate()
         try:
@@ -173,6 +193,16 @@ _IAM = {
 }
 
 
+def _first_write(server: S3Server) -> None:
+    """Returns when the server has written something, for which its parts must have found one another."""
+    client = server.client("s3")
+    client.create_bucket(Bucket="first-write")
+    client.put_object(Bucket="first-write", Key="key", Body=b"content")
+    client.delete_object(Bucket="first-write", Key="key")
+    client.delete_bucket(Bucket="first-write")
+    client.close()
+
+
 def _free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     try:
@@ -198,7 +228,9 @@ def _await_ready(process: subprocess.Popen[bytes], port: int, folder: Path) -> N
             time.sleep(0.1)
         finally:
             connection.close()
-    raise RuntimeError("the S3 server did not start:\n" + (folder / "output.log").read_text()[-4000:])
+    raise RuntimeError(
+        "the S3 server did not start:\n" + (folder / "output.log").read_text()[-4000:]
+    )
 
 
 @pytest.fixture(scope="session")
