@@ -394,28 +394,32 @@ class TestCutOff:
     async def test_a_cancelled_upload_leaves_nothing(
         self, objects: Objects, prefix: ObjectPrefix
     ) -> None:
-        await self._cancelled(objects, prefix)
+        await _cancelled(objects, prefix)
         assert await objects.head(prefix, "cut") is None
 
-    @staticmethod
-    async def _cancelled(objects: Objects, prefix: ObjectPrefix) -> None:
-        waiting = asyncio.Event()
 
-        async def stalled() -> AsyncIterator[bytes]:
-            yield b"1" * (3 * CHUNK_BYTES)
-            waiting.set()
-            await asyncio.Event().wait()
+async def _cancelled(objects: Objects, prefix: ObjectPrefix) -> None:
+    waiting = asyncio.Event()
 
-        task = asyncio.create_task(objects.put(prefix, "cut", stalled(), TEXT))
-        await waiting.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b"1" * (3 * CHUNK_BYTES)
+        waiting.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(objects.put(prefix, "cut", stalled(), TEXT))
+    await waiting.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+class TestFiles:
+    """What holds of the embedded adapter alone."""
 
     async def test_no_file_is_left(
         self, files: FileObjects, prefix: ObjectPrefix, tmp_path: Path
     ) -> None:
-        await self._cancelled(files, prefix)
+        await _cancelled(files, prefix)
         wrong = Upload(content_type="a/b", sha256="0" * 64)
         with pytest.raises(InvalidArgument):
             await _put(files, prefix, "sum", b"1", wrong)
@@ -435,10 +439,6 @@ class TestCutOff:
         assert len(_content_files(tmp_path)) == len(stored)
         for path in stored:
             assert await _read(files, prefix, path) == content
-
-
-class TestFiles:
-    """What holds of the embedded adapter alone."""
 
     async def test_replaced_and_deleted_content_is_removed(
         self, files: FileObjects, prefix: ObjectPrefix, tmp_path: Path

@@ -1,0 +1,207 @@
+"""The one S3 client of a region, and the bounded threads and retries in which it is called.
+
+All tenants share the client and its connections: a client of its own would cost each of them 165 ms and 10 MB. The
+credentials are asked for at each signature, on the thread that signs, which runs in a copy of the caller's context: a
+credentials object that answers by context variable thereby scopes the shared client to the tenant of the call.
+
+botocore's own retries are off. They would sleep on a thread that others wait for, could not be cancelled, and would
+repeat what must not be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.credentials import CredentialProvider, CredentialResolver, Credentials
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
+
+from services.storage.s3_errors import TRANSIENT, UNDONE, Kind, Refused, kind_of, translated
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ENGINE_ERRORS = (ClientError, BotoCoreError, HTTPError, OSError)
+"""What a call of the client may raise."""
+
+_ATTEMPTS = 4
+_FIRST_DELAY = 0.05
+_LONGEST_DELAY = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Endpoint:
+    """Where a region's buckets are, and how patient we are.
+
+    Attributes:
+        region: the region that requests are signed for.
+        url: the endpoint of an S3-compatible server, or empty for Amazon S3.
+        path_style: whether the bucket stands in the path; most S3-compatible servers want it.
+        accelerate: whether Amazon S3's transfer acceleration is used; not with path_style.
+        connect_timeout: seconds until a connection is given up.
+        read_timeout: seconds of silence until an answer is given up.
+        connections: how many connections are kept.
+    """
+
+    region: str
+    url: str = ""
+    path_style: bool = False
+    accelerate: bool = False
+    connect_timeout: float = 2.0
+    read_timeout: float = 10.0
+    connections: int = 64
+
+
+class _Given(CredentialProvider):
+    """Provides the credentials object that it was given."""
+
+    METHOD = "given"
+    CANONICAL_NAME = "given"
+
+    def __init__(self, credentials: Credentials) -> None:
+        super().__init__()
+        self._credentials = credentials
+
+    def load(self) -> Credentials:
+        return self._credentials
+
+
+def s3_client(endpoint: S3Endpoint, credentials: Credentials | None = None) -> S3Client:
+    """A client for an endpoint. Takes about 165 ms: make one, share it.
+
+    Args:
+        credentials: asked at each signature through `get_frozen_credentials`; botocore's own search (environment,
+            container, instance role) where None.
+    """
+    session = botocore.session.get_session()
+    if credentials is not None:
+        session.register_component("credential_provider", CredentialResolver([_Given(credentials)]))
+    return boto3.Session(botocore_session=session, region_name=endpoint.region).client(
+        "s3",
+        endpoint_url=endpoint.url or None,
+        config=Config(
+            signature_version="s3v4",
+            connect_timeout=endpoint.connect_timeout,
+            read_timeout=endpoint.read_timeout,
+            max_pool_connections=endpoint.connections,
+            tcp_keepalive=True,
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            # Uploads carry a SHA-256 of our own making, downloads are checked against ours.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={
+                "addressing_style": "path" if endpoint.path_style else "auto",
+                "use_accelerate_endpoint": endpoint.accelerate,
+            },
+        ),
+    )
+
+
+class RetryBudget:
+    """How much may be repeated: a share of what succeeds, so that a failing engine is not asked more, but less."""
+
+    def __init__(self, *, most: float = 50.0, share: float = 0.1) -> None:
+        self._most = most
+        self._share = share
+        self._left = most
+
+    def earn(self) -> None:
+        """Counts a call that succeeded."""
+        self._left = min(self._most, self._left + self._share)
+
+    def spend(self) -> bool:
+        """Takes one retry, or says that there is none left."""
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class Calls:
+    """Calls the blocking client on a bounded number of threads. Used from one event loop."""
+
+    def __init__(self, *, threads: int, attempts: int = _ATTEMPTS) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="s3")
+        self._attempts = attempts
+        self._budget = RetryBudget()
+        self.threads = threads
+
+    def start(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Starts work on a thread, in a copy of the current context. Never repeated."""
+        context = copy_context()
+        return self._executor.submit(lambda: context.run(work, *args, **kwargs))
+
+    async def compute(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Does work that asks no engine on a thread."""
+        return await asyncio.wrap_future(self.start(work, *args, **kwargs))
+
+    async def call(
+        self,
+        work: Callable[[], T],
+        *,
+        provides: Collection[Kind] = (),
+        repeatable: bool = True,
+        discard: Callable[[T], object] | None = None,
+    ) -> T:
+        """Calls the engine; retries with jitter within the budget. Cancelled, it ends at once.
+
+        Args:
+            work: one call of the client.
+            provides: the answers that the caller provides for.
+            repeatable: whether the call may be made again where its outcome is unknown.
+            discard: lets go of a result that comes after the caller has gone.
+
+        Raises:
+            Refused: the engine gave one of these answers.
+            Unavailable, ResourceExhausted, Internal: it failed, throttled, or did not take the call.
+        """
+        for attempt in range(1, self._attempts + 1):
+            try:
+                result = await self._once(work, discard)
+            except ENGINE_ERRORS as error:
+                kind = kind_of(error)
+                if kind in provides:
+                    raise Refused(kind) from error
+                again = kind in (TRANSIENT if repeatable else UNDONE)
+                if not again or attempt == self._attempts or not self._budget.spend():
+                    raise translated(error, kind) from error
+                await asyncio.sleep(_delay(attempt))
+            else:
+                self._budget.earn()
+                return result
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _once(self, work: Callable[[], T], discard: Callable[[T], object] | None) -> T:
+        started = self.start(work)
+        try:
+            return await asyncio.wrap_future(started)
+        except asyncio.CancelledError:
+            if discard is not None:
+                started.add_done_callback(lambda done: _discard(done, discard))
+            raise
+
+    def close(self) -> None:
+        """Ends the threads, after what was started. Blocks."""
+        self._executor.shutdown(wait=True)
+
+
+def _discard(done: Future[T], discard: Callable[[T], object]) -> None:
+    if not done.cancelled() and done.exception() is None:
+        discard(done.result())
+
+
+def _delay(attempt: int) -> float:
+    """Full jitter (AWS architecture blog, exponential backoff and jitter)."""
+    return random.uniform(0, min(_LONGEST_DELAY, _FIRST_DELAY * 4**attempt))  # noqa: S311 - no secret
