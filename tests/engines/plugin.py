@@ -6,6 +6,7 @@ It is a plugin (`-p tests.engines.plugin`), so that the isolation and end-to-end
 from __future__ import annotations
 
 from tests.engines.servers.dynamodb import dynamodb_endpoint
+from tests.engines.servers.opensearch import opensearch_endpoint
 from tests.engines.servers.s3 import s3_endpoint
 
-__all__ = ["dynamodb_endpoint", "s3_endpoint"]
+__all__ = ["dynamodb_endpoint", "opensearch_endpoint", "s3_endpoint"]
