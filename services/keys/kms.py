@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import struct
+import zlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -52,6 +54,8 @@ KMS_CONFIG = Config(
 
 _ATTEMPTS = 3
 _BACKOFF_SECONDS = 0.1
+_FRAME = struct.Struct(">4sI")
+_MAGIC = b"SMK1"
 _BUDGET_SECONDS = 2.0
 """A call that took longer than this altogether is not made again."""
 
@@ -108,7 +112,7 @@ class KmsKeys:
                 KeyId=_alias(key), KeySpec="AES_256", EncryptionContext=_context(key, purpose)
             ),
         )
-        return DataKey(plaintext=answer["Plaintext"], wrapped=answer["CiphertextBlob"])
+        return DataKey(plaintext=answer["Plaintext"], wrapped=_framed(answer["CiphertextBlob"]))
 
     async def wrap(self, key: TenantKey, plaintext: bytes, *, purpose: str) -> bytes:
         """See DataKeys.wrap."""
@@ -120,18 +124,17 @@ class KmsKeys:
                 KeyId=_alias(key), Plaintext=plaintext, EncryptionContext=_context(key, purpose)
             ),
         )
-        return answer["CiphertextBlob"]
+        return _framed(answer["CiphertextBlob"])
 
     async def unwrap(self, key: TenantKey, wrapped: bytes, *, purpose: str) -> bytes:
         """See DataKeys.unwrap."""
         context = _context(key, purpose)
         client = self._client(key)
-        if not 1 <= len(wrapped) <= MAX_WRAPPED_BYTES:
-            raise WrappedKeyInvalid
+        ciphertext = _unframed(wrapped)
         answer = await self._serve(
             key,
             lambda: client.decrypt(
-                KeyId=_alias(key), CiphertextBlob=wrapped, EncryptionContext=context
+                KeyId=_alias(key), CiphertextBlob=ciphertext, EncryptionContext=context
             ),
         )
         return answer["Plaintext"]
@@ -257,7 +260,7 @@ class KmsKeys:
     async def _reason(self, key: TenantKey, error: ClientError) -> Exception:
         """What a refused use of the tenant's key means."""
         code = _code(error)
-        if code in {"InvalidCiphertextException", "IncorrectKeyException"} or _names_no_key(error):
+        if code in {"InvalidCiphertextException", "IncorrectKeyException"}:
             return WrappedKeyInvalid()
         if code == "DisabledException":
             return KeyDisabled()
@@ -330,13 +333,23 @@ def _context(key: TenantKey, purpose: str) -> dict[str, str]:
     return {"tenant": key.tenant_id, "purpose": require_purpose(purpose)}
 
 
-def _names_no_key(error: ClientError) -> bool:
-    """Whether KMS found, in a ciphertext, the name of a key that is not there or not the caller's.
+def _framed(ciphertext: bytes) -> bytes:
+    """A wrapped key: what it is, a checksum, and the ciphertext that KMS made.
 
-    It answers that like a missing permission, which only its text tells apart.
+    The checksum tells damage from a refusal: KMS answers a ciphertext whose key it cannot make out like a missing
+    permission. That nobody has changed it on purpose is for KMS to say.
     """
-    text = error.response.get("Error", {}).get("Message", "")
-    return _code(error) == "AccessDeniedException" and text.startswith("The ciphertext refers to")
+    return _FRAME.pack(_MAGIC, zlib.crc32(ciphertext)) + ciphertext
+
+
+def _unframed(wrapped: bytes) -> bytes:
+    if not _FRAME.size < len(wrapped) <= MAX_WRAPPED_BYTES:
+        raise WrappedKeyInvalid
+    magic, checksum = _FRAME.unpack_from(wrapped)
+    ciphertext = wrapped[_FRAME.size :]
+    if magic != _MAGIC or zlib.crc32(ciphertext) != checksum:
+        raise WrappedKeyInvalid
+    return ciphertext
 
 
 def _code(error: ClientError) -> str:
