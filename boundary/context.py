@@ -74,6 +74,7 @@ class TenantContext:
         partition: the tenant's partition of the table.
         objects: the tenant's part of the bucket.
         index: the tenant's search index.
+        key: the tenant's key.
         token: the context as it travelled, for asking the resolver to delegate it.
     """
 
@@ -97,6 +98,7 @@ class TenantContext:
     partition: scope.Partition
     objects: scope.ObjectPrefix
     index: scope.SearchIndex
+    key: scope.TenantKey
     token: str = field(repr=False)
 
     def __post_init__(self) -> None:
@@ -252,6 +254,12 @@ def _context_of(claims: Mapping[str, Any], token: str) -> TenantContext:
             cluster=placement.search_cluster,
             name=derived[2],
             alias=scope.index_alias(slug),
+        ),
+        key=scope.TenantKey(
+            seal=seal,
+            tenant_id=tenant_id,
+            region=placement.region,
+            name=scope.key_name(slug),
         ),
         token=token,
     )

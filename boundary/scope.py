@@ -1,4 +1,4 @@
-"""The tenant's own partition, prefix and index: the only handles that the ports take.
+"""The tenant's own partition, prefix, index and key: the only handles that the ports take.
 
 A handle is made from a verified context, or, for the resolver's directory, in `boundary.directory_scope`.
 Its constructor is sealed, so that no request field can become one.
@@ -116,6 +116,25 @@ class SearchIndex:
         _require_seal(self.seal)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantKey:
+    """A tenant's key, under which its data keys are wrapped.
+
+    Attributes:
+        tenant_id: the tenant.
+        region: the region that the key is in, by placement.
+        name: `tenant-{slug}`.
+    """
+
+    seal: object
+    tenant_id: TenantId
+    region: str
+    name: str
+
+    def __post_init__(self) -> None:
+        _require_seal(self.seal)
+
+
 def partition_key(tenant_id: TenantId) -> str:
     """`TENANT#{tenantId}` (domain spec, partition key patterns)."""
     return f"TENANT#{tenant_id}"
@@ -134,3 +153,8 @@ def index_name(slug: TenantSlug) -> str:
 def index_alias(slug: TenantSlug) -> str:
     """`email-tenant-{slug}` (domain spec, component table)."""
     return f"email-tenant-{slug}"
+
+
+def key_name(slug: TenantSlug) -> str:
+    """`tenant-{slug}`, as in the object prefix."""
+    return f"tenant-{slug}"

@@ -1,0 +1,70 @@
+"""The resolver's own identity, for the tenant directory and nothing else.
+
+The directory is read before there is a tenant to have a session for. What this identity may touch is for the
+resolver's role to say (deploy/aws/silo.yaml); no tenant's credentials ever fall back to it, and an import
+contract keeps every other service away from this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import boto3
+from aiodynamo.credentials import Credentials, Key
+from aiodynamo.http.types import HttpImplementation
+from botocore.exceptions import BotoCoreError
+
+from boundary.errors import Unavailable
+
+_WAIT_SECONDS = 10.0
+
+
+class DirectoryDynamoCredentials(Credentials):
+    """The process's own AWS identity for aiodynamo (aiodynamo.credentials.Credentials).
+
+    boto3 finds it (environment, container, instance) and renews it; that may block, so it is done on a thread.
+    """
+
+    def __init__(self, session: boto3.Session | None = None) -> None:
+        self._session = session or boto3.Session()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="directory-credentials")
+
+    async def get_key(self, http: HttpImplementation) -> Key:
+        """The process's own key.
+
+        Raises:
+            Unavailable: the process has no identity at present.
+        """
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS):
+                return await asyncio.get_running_loop().run_in_executor(self._thread, self._key)
+        except (TimeoutError, BotoCoreError) as error:
+            raise _unavailable() from error
+
+    def invalidate(self) -> bool:
+        """Nothing is kept here that could be dropped: boto3 renews."""
+        return False
+
+    def is_disabled(self) -> bool:
+        """Never: there is nothing else to fall back to."""
+        return False
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _key(self) -> Key:
+        credentials = self._session.get_credentials()
+        if credentials is None:
+            raise _unavailable()
+        frozen = credentials.get_frozen_credentials()
+        if frozen.access_key is None or frozen.secret_key is None:
+            raise _unavailable()
+        return Key(id=frozen.access_key, secret=frozen.secret_key, token=frozen.token)
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable(
+        "CREDENTIALS_UNAVAILABLE", "the directory's credentials cannot be had at present"
+    )

@@ -1,0 +1,117 @@
+"""Session policies: the files in `policies/`, rendered for exactly one tenant and one service.
+
+A placeholder, `{{name}}`, stands inside a JSON string and is replaced after parsing, so that no value can
+become structure. What IAM would read as a pattern or a variable is refused in every value.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from boundary.context import TenantContext
+
+_FOLDER = Path(__file__).with_name("policies")
+_PLACEHOLDER = re.compile(r"\{\{([a-z_]+)\}\}")
+_LITERAL = re.compile(r"[A-Za-z0-9#/:._-]+")
+_ROLE_ARN = re.compile(r"arn:(aws[a-z-]*):iam::(\d{12}):role/[\w+=,.@/-]{1,512}")
+
+MAX_CHARACTERS = 2048
+"""The most that an inline session policy holds (AWS STS API reference, AssumeRole, Policy)."""
+
+FILES = {
+    "data": ("table", "keys"),
+    "storage": ("objects", "keys"),
+}
+"""The policy files of each service that works under a tenant's session."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantRole:
+    """The role that a service assumes for its tenants of one region.
+
+    Attributes:
+        arn: the role. Tables, buckets and keys are in its account.
+        aws_region: the AWS region that stands in ARNs.
+
+    Raises:
+        ValueError: the ARN is not a role's.
+    """
+
+    arn: str
+    aws_region: str
+
+    def __post_init__(self) -> None:
+        if _ROLE_ARN.fullmatch(self.arn) is None:
+            raise ValueError(f"{self.arn!r} is not the ARN of a role")
+
+    @property
+    def aws_partition(self) -> str:
+        """`aws`, `aws-cn` or `aws-us-gov`."""
+        return self.arn.split(":")[1]
+
+    @property
+    def account(self) -> str:
+        """The account's 12 digits."""
+        return self.arn.split(":")[4]
+
+
+def session_policy(service: str, context: TenantContext, role: TenantRole) -> str:
+    """The session policy that lets a service work for the context's tenant and no other, as JSON.
+
+    Raises:
+        KeyError: the service works under no tenant's session.
+        ValueError: a name would widen the policy, or the policy is too long for STS.
+    """
+    values = _values(context, role)
+    statements = [
+        _filled(statement, values) for name in FILES[service] for statement in _statements(name)
+    ]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"))
+    if len(policy) > MAX_CHARACTERS:
+        raise ValueError(f"the session policy has {len(policy)} characters, over {MAX_CHARACTERS}")
+    return policy
+
+
+def _values(context: TenantContext, role: TenantRole) -> dict[str, str]:
+    region, account, aws = role.aws_region, role.account, role.aws_partition
+    values = {
+        "table_arn": f"arn:{aws}:dynamodb:{region}:{account}:table/{context.partition.table}",
+        "partition_key": context.partition.key,
+        "bucket_arn": f"arn:{aws}:s3:::{context.objects.bucket}",
+        "object_prefix": context.objects.prefix,
+        "key_name": context.key.name,
+        "tenant_id": context.tenant_id,
+        "region": region,
+        "dns_suffix": "amazonaws.com.cn" if aws == "aws-cn" else "amazonaws.com",
+    }
+    for name, value in values.items():
+        if _LITERAL.fullmatch(value) is None:
+            raise ValueError(f"{name} holds characters that a policy may not: {value!r}")
+    # Which key is for the conditions to say; the pattern is ours and joins after the check.
+    return values | {"any_key_arn": f"arn:{aws}:kms:{region}:{account}:key/*"}
+
+
+@functools.cache
+def _statements(name: str) -> tuple[Any, ...]:
+    return tuple(json.loads((_FOLDER / f"{name}.json").read_text())["Statement"])
+
+
+def _filled(node: Any, values: Mapping[str, str]) -> Any:
+    """A copy of a JSON value with every placeholder replaced.
+
+    Raises:
+        KeyError: there is no value for a placeholder.
+    """
+    if isinstance(node, str):
+        return _PLACEHOLDER.sub(lambda match: values[match[1]], node)
+    if isinstance(node, list):
+        return [_filled(part, values) for part in node]
+    if isinstance(node, dict):
+        return {key: _filled(part, values) for key, part in node.items()}
+    return node
