@@ -160,6 +160,18 @@ class _Unregistered:
         """Leaves the registration out."""
 
 
+def closing(close: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
+    """Background work that closes something when the server has stopped, and does nothing until then."""
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await close()
+
+    return wait
+
+
 async def _forever(work: Callable[[], Awaitable[None]]) -> None:
     """Background work that fails is logged and begun again; it must not end unnoticed."""
     while True:

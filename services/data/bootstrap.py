@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from boundary.channel import open_channel
 from boundary.pages import PageSealer
+from boundary.regions import ByRegion
 from boundary.runtime import ServiceRuntime
 from boundary.server import Server
 from services.data import servicer, tenant_servicer
@@ -21,8 +21,10 @@ from services.data.ports import Table, TemplateContent
 from services.data.recovery import Recovery
 from services.data.settings import DataSettings
 from services.data.templates import Templates
+from services.engines.credentials import ServiceCredentials
+from services.engines.settings import load_engines
 from services.table.guard import GuardedTable
-from services.table.sqlite import open_table
+from services.table.opening import open_tables
 
 PACKAGE = "silo.data.v1"
 
@@ -60,12 +62,17 @@ def wire(*, table: Table, content: TemplateContent, pages: PageSealer) -> Wired:
 
 
 async def build(settings: DataSettings) -> Server:
-    """The data service's server over the embedded table, not yet started."""
-    runtime = ServiceRuntime(settings, service="data")
-    engine = await asyncio.to_thread(
-        open_table, settings.table_path, readers=settings.data_table_readers
+    """The data service's server, not yet started."""
+    engines = load_engines(settings.engines, region=settings.region)
+    credentials = ServiceCredentials(engines, service="data")
+    tables = await open_tables(
+        engines,
+        credentials=credentials.dynamodb,
+        path=settings.table_path,
+        readers=settings.data_table_readers,
     )
-    table = GuardedTable(engine)
+    runtime = ServiceRuntime(settings, service="data", regions=engines.regions)
+    table = GuardedTable(ByRegion(tables.by_region))
     content = StorageContent(
         open_channel(settings.storage_address, tls=runtime.tls), runtime.contexts
     )
@@ -81,6 +88,6 @@ async def build(settings: DataSettings) -> Server:
         listen=settings.data_listen,
         http_listen=settings.data_http_listen,
         servicers=wired.servicers,
-        background=(recovery.run,),
-        close=(engine.close,),
+        background=(recovery.run, *tables.background),
+        close=(*tables.close, credentials.close),
     )

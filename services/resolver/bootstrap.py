@@ -14,9 +14,11 @@ from boundary.key_files import load_or_create
 from boundary.metrics import CallMetrics
 from boundary.pages import PageSealer
 from boundary.peers import PeerVerifier
+from boundary.regions import ByRegion
 from boundary.server import Server
 from boundary.tls import load_tls
 from boundary.tokens import TokenVerifier
+from services.aws.directory_credentials import DirectoryDynamoCredentials
 from services.engines.settings import load_engines
 from services.resolver.changes import Changes
 from services.resolver.directory import Directory
@@ -32,17 +34,19 @@ from services.resolver.servicer import (
 )
 from services.resolver.settings import ResolverSettings
 from services.resolver.signing_keys import SigningKeys
-from services.table.sqlite import open_table
+from services.table.opening import open_tables
 from silo.policy.v1 import policy_pb2
 
 
 async def build(settings: ResolverSettings) -> Server:
     """The resolver's server."""
-    table = open_table(settings.table_path)
-    keys = SigningKeys(settings.signing_keys_folder)
     engines = load_engines(settings.engines, region=settings.region)
+    credentials = DirectoryDynamoCredentials()
+    tables = await open_tables(engines, credentials=credentials, path=settings.table_path)
+    by_region = ByRegion({**tables.by_region, "": tables.by_region[settings.region]})
+    keys = SigningKeys(settings.signing_keys_folder)
     directory = Directory(
-        GuardedDirectoryTable(table), table_name=settings.table, region=settings.region
+        GuardedDirectoryTable(by_region), table_name=settings.table, region=settings.region
     )
     changes = Changes()
     placements = Placements(
@@ -80,7 +84,8 @@ async def build(settings: ResolverSettings) -> Server:
         tls=load_tls(settings.tls_folder),
         drain_seconds=settings.drain_seconds,
         drain=(changes.close,),
-        close=(table.close, audit.close),
+        background=tables.background,
+        close=(*tables.close, credentials.close, audit.close),
     )
 
 
