@@ -16,6 +16,7 @@ class _Silo(LazyGroup):
         "demo": Entry("cli.demo", "Walk through the isolation, and show each refusal."),
         "token": Entry("cli.token", "Print a JWT signed by the development issuer."),
         "tenants": Entry("cli.tenants", "The tenant directory, for operators."),
+        "engines": Entry("cli.engines", "Tables, buckets and search clusters, for operators."),
         "keys": Entry("cli.keys", "The keys that sign tenant contexts, for operators."),
         "config": Entry("cli.config", "The tenant's own settings."),
         "users": Entry("cli.users", "Users of the tenant."),

@@ -61,6 +61,7 @@ class SearchEngine(_Part):
         password_file: the file with the password.
         ca_file: the certificates that the cluster's must come from; the system's where unset.
         replicas: of each index; one node alone can hold none.
+        shards: of each new index, by the tenant's tier; one where the tier is not named.
     """
 
     url: str
@@ -68,6 +69,7 @@ class SearchEngine(_Part):
     password_file: Path | None = None
     ca_file: Path | None = None
     replicas: int = Field(default=1, ge=0, le=5)
+    shards: dict[Name, Annotated[int, Field(ge=1, le=100)]] = Field(default_factory=dict)
 
 
 class Region(_Part):

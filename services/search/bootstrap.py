@@ -6,23 +6,28 @@ import asyncio
 
 from boundary.runtime import ServiceRuntime
 from boundary.server import Server
+from services.engines.settings import load_engines
 from services.search.calendars import time_zones
 from services.search.guard import GuardedIndexes
+from services.search.opening import open_indexes
 from services.search.operations import EventOperations
 from services.search.servicer import SERVICE, EventServicer
 from services.search.settings import SearchSettings
-from services.search.sqlite import SqliteIndexes
 
 
 async def build(settings: SearchSettings) -> Server:
     """The search service's server."""
-    runtime = ServiceRuntime(settings, service="search")
-    indexes = SqliteIndexes(settings.index_folder, open_limit=settings.search_open_indexes)
-    operations = EventOperations(GuardedIndexes(indexes))
+    engines = load_engines(settings.engines, region=settings.region)
+    runtime = ServiceRuntime(settings, service="search", regions=engines.regions)
+    opened = open_indexes(
+        engines, folder=settings.index_folder, open_limit=settings.search_open_indexes
+    )
+    operations = EventOperations(GuardedIndexes(opened.indexes))
     await asyncio.to_thread(time_zones)  # read from the disk now, not in the first histogram's call
     return runtime.server(
         listen=settings.search_listen,
         http_listen=settings.search_http_listen,
         servicers={SERVICE: EventServicer(operations, runtime.pages)},
-        close=(indexes.close,),
+        background=opened.background,
+        close=opened.close,
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from boundary.catalog import methods_of
 from boundary.key_files import load_or_create
+from boundary.regions import ByRegion
 from boundary.runtime import ServiceRuntime
 from boundary.server import Server
-from services.storage.files import FileObjects
+from services.engines.credentials import ServiceCredentials
+from services.engines.settings import load_engines
 from services.storage.guard import GuardedObjects
 from services.storage.http import SignedUrlAuthenticator, SignedUrls
+from services.storage.opening import open_objects
 from services.storage.operations import ObjectOperations
 from services.storage.presign import UrlSigner
 from services.storage.servicer import ObjectServicer
@@ -19,15 +20,21 @@ from services.storage.settings import StorageSettings
 
 async def build(settings: StorageSettings) -> Server:
     """The storage service's server."""
-    runtime = ServiceRuntime(settings, service="storage")
-    files = FileObjects(settings.bucket_folder, threads=settings.storage_disk_threads)
-    await asyncio.to_thread(files.open)
+    engines = load_engines(settings.engines, region=settings.region)
+    credentials = ServiceCredentials(engines, service="storage")
+    runtime = ServiceRuntime(settings, service="storage", regions=engines.regions)
+    opened = await open_objects(
+        engines,
+        credentials=credentials,
+        folder=settings.bucket_folder,
+        threads=settings.storage_disk_threads,
+    )
     signer = UrlSigner(
         load_or_create(settings.keys_folder, "storage-urls"),
         public_url=settings.storage_public_url,
     )
     operations = ObjectOperations(
-        GuardedObjects(files),
+        GuardedObjects(ByRegion(opened.by_region)),
         pages=runtime.pages,
         signer=signer,
         max_object_bytes=settings.storage_max_object_bytes,
@@ -45,6 +52,6 @@ async def build(settings: StorageSettings) -> Server:
         http_listen=settings.storage_http_listen,
         servicers={"silo.storage.v1.ObjectService": ObjectServicer(operations)},
         routes=urls.routes(),
-        background=(files.maintain,),
-        close=(files.close,),
+        background=opened.background,
+        close=(*opened.close, credentials.close),
     )

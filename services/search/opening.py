@@ -1,0 +1,85 @@
+"""Opens the search clusters of a deployment: OpenSearch in each region that has it, or else the embedded engine."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import opensearchpy
+
+from boundary.context import current_context
+from boundary.errors import Unavailable
+from boundary.scope import SearchIndex
+from boundary.server import closing
+from services.engines.settings import Engines, SearchEngine
+from services.search.opensearch import OpenSearchIndexes
+from services.search.opensearch_cluster import Limits, connect
+from services.search.opensearch_template import Sizing
+from services.search.ports import Indexes
+from services.search.sqlite import SqliteIndexes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenIndexes:
+    """The indexes, and what a server does with them besides.
+
+    Attributes:
+        indexes: those of every region; OpenSearch's adapter finds the cluster by the handle.
+        background: what runs beside the server.
+        close: what is called last; blocks.
+    """
+
+    indexes: Indexes
+    background: tuple[Callable[[], Awaitable[None]], ...] = ()
+    close: tuple[Callable[[], object], ...] = ()
+
+
+def open_indexes(engines: Engines, *, folder: Path, open_limit: int) -> OpenIndexes:
+    """The indexes, which connect and open on the first call.
+
+    Args:
+        folder: where the embedded engine's files are.
+        open_limit: how many of them may be open at once.
+    """
+    clusters = {
+        (name, cluster): engine
+        for name, region in engines.regions.items()
+        for cluster, engine in region.search.items()
+    }
+    if not clusters:
+        embedded = SqliteIndexes(folder, open_limit=open_limit)
+        return OpenIndexes(indexes=embedded, close=(embedded.close,))
+    by_url = {engine.url: engine for engine in clusters.values()}
+
+    def engine_of(index: SearchIndex) -> SearchEngine:
+        engine = clusters.get((index.region, index.cluster))
+        if engine is None:
+            raise Unavailable("CLUSTER_UNKNOWN", "the tenant's search cluster is not served here")
+        return engine
+
+    indexes = OpenSearchIndexes(
+        lambda index: engine_of(index).url,
+        sizing=lambda index: _sizing(engine_of(index)),
+        client=lambda url, limits: search_client(by_url[url], limits),
+    )
+    return OpenIndexes(indexes=indexes, background=(closing(indexes.aclose),))
+
+
+def _sizing(engine: SearchEngine) -> Sizing:
+    """How large the index of the tenant that is being served is made: its tier decides."""
+    context = current_context()
+    shards = engine.shards.get(context.tier, 1) if context else 1
+    return Sizing(shards=shards, replicas=engine.replicas)
+
+
+def search_client(engine: SearchEngine, limits: Limits) -> opensearchpy.AsyncOpenSearch:
+    """A client of a cluster, with the credentials that the engines file names."""
+    options: dict[str, Any] = {}
+    if engine.username:
+        password = engine.password_file.read_text().strip() if engine.password_file else ""
+        options["http_auth"] = (engine.username, password)
+    if engine.ca_file is not None:
+        options["ca_certs"] = str(engine.ca_file)
+    return connect(engine.url, limits, **options)
