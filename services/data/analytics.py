@@ -1,7 +1,8 @@
 """Daily counters: added to once per request, read by ranges of days.
 
 A counter is one item, `ANALYTICS#{date}#{metric}`, and in GSI1 under its metric, by date, so that a
-report on a few metrics reads those alone.
+report on a few metrics reads those alone. A hot tenant's counters are spread over shards, items of their
+own that reports add up: `ANALYTICS#{date}#{metric}#{shard}` (see services/table/sharding.py).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import datetime
 import hashlib
 import re
 from collections import Counter as Sums
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from boundary.context import TenantContext
@@ -30,6 +31,7 @@ from services.table.ports import (
     Update,
     Write,
 )
+from services.table.sharding import SEPARATOR, shard_key, shard_of
 
 MAX_INCREMENTS = 50
 MAX_DELTA = 10**15
@@ -68,12 +70,24 @@ class Report:
     totals: Sequence[tuple[str, int]]
 
 
+def _unsharded(_tenant: TenantContext) -> int:
+    return 1
+
+
 class Analytics:
     """The counters of tenants."""
 
-    def __init__(self, *, table: Table, clock: Clock = changes.now) -> None:
+    def __init__(
+        self,
+        *,
+        table: Table,
+        clock: Clock = changes.now,
+        shards: Callable[[TenantContext], int] = _unsharded,
+    ) -> None:
+        """Takes the parts; shards says over how many items a tenant's counters are spread."""
         self._table = table
         self._clock = clock
+        self._shards = shards
 
     async def increment(
         self, tenant: TenantContext, *, request_id: str, increments: Sequence[Counter]
@@ -90,16 +104,18 @@ class Analytics:
         parse_request_id(request_id)
         _require_increments(increments)
         digest = _digest(increments)
+        token = f"{_PREFIX}#{changes.requester(tenant)}#{request_id}"
+        shard = shard_of(token, self._shards(tenant))
         mark = Put(
-            sort_key=f"REQUEST#{_PREFIX}#{changes.requester(tenant)}#{request_id}",
+            sort_key=f"REQUEST#{token}",
             item={"digest": digest},
             condition=ABSENT,
             expires_at=self._clock() // NANOS + REPLAY_SECONDS,
         )
         updates: list[Write] = [
             Update(
-                sort_key=f"{_PREFIX}#{each.date}#{each.metric}",
-                set=_index_entry(tenant, each),
+                sort_key=shard_key(f"{_PREFIX}#{each.date}#{each.metric}", shard),
+                set=_index_entry(tenant, each, shard),
                 add={"value": each.value},
             )
             for each in increments
@@ -124,22 +140,22 @@ class Analytics:
         """
         _require_range(start, end)
         _require_metrics(metrics)
-        counters: list[Counter] = []
+        sums: Sums[tuple[str, str]] = Sums()
         async for stored in self._stored(tenant, start, end, metrics):
-            if len(counters) == MAX_COUNTERS:
+            _, date, metric, *_shard = stored.sort_key.split(SEPARATOR)
+            sums[date, metric] += _number(stored.item)
+            if len(sums) > MAX_COUNTERS:
                 raise InvalidArgument(
                     "end_date",
                     f"the range holds more than {MAX_COUNTERS} counters; ask for fewer days or "
                     "name metrics",
                     reason="REPORT_TOO_LARGE",
                 )
-            _, date, metric = stored.sort_key.split("#")
-            counters.append(Counter(date, metric, _number(stored.item)))
         totals: Sums[str] = Sums()
-        for counter in counters:
-            totals[counter.metric] += counter.value
+        for (_, metric), value in sums.items():
+            totals[metric] += value
         return Report(
-            counters=[Counter(c.date, c.metric, _bounded(c.value)) for c in sorted(counters)],
+            counters=[Counter(*key, _bounded(value)) for key, value in sorted(sums.items())],
             totals=[(metric, _bounded(value)) for metric, value in sorted(totals.items())],
         )
 
@@ -152,7 +168,8 @@ class Analytics:
             async for stored in self._pages(tenant, days, None):
                 yield stored
         for metric in metrics:
-            async for stored in self._pages(tenant, Range(low=start, high=end), metric):
+            dates = Range(low=start, high=f"{end}{SEPARATOR}~")
+            async for stored in self._pages(tenant, dates, metric):
                 yield stored
 
     async def _pages(
@@ -179,8 +196,10 @@ def _metric_key(tenant: TenantContext, metric: str) -> str:
     return tenant.partition.index_key(_PREFIX, "METRIC", metric)
 
 
-def _index_entry(tenant: TenantContext, counter: Counter) -> Item:
-    return {"GSI1PK": _metric_key(tenant, counter.metric), "GSI1SK": counter.date}
+def _index_entry(tenant: TenantContext, counter: Counter, shard: int) -> Item:
+    """Shards stand apart in the index too, or its one item would take all their writes."""
+    order = shard_key(counter.date, shard)
+    return {"GSI1PK": _metric_key(tenant, counter.metric), "GSI1SK": order}
 
 
 def _number(item: Item) -> int:

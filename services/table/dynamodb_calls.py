@@ -20,6 +20,7 @@ from aiodynamo.client import Client
 from aiodynamo.credentials import Credentials
 from aiodynamo.http.types import Request, RequestFailed, Response
 from aiodynamo.models import RetryConfig
+from aiodynamo.sign import make_default_endpoint
 from yarl import URL
 
 from boundary.errors import Unavailable
@@ -111,25 +112,29 @@ class OneAttempt(RetryConfig):
 
 
 class Http:
-    """The client's HTTP over one session, whose URL is parsed once."""
+    """The client's HTTP over one session, whose endpoint's URL is parsed once."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: URL | None) -> None:
-        """Takes the session and the endpoint; None where the client's own is to be used."""
+    def __init__(self, session: aiohttp.ClientSession, endpoint: URL) -> None:
+        """Takes the session and the engine's endpoint."""
         self._session = session
-        self._url = url
+        self._endpoint = endpoint
+        self._text = str(endpoint)
+        # The client signs the host without its port, so that is what is sent.
+        self._host = {} if endpoint.is_default_port() else {"Host": endpoint.host or ""}
 
     async def __call__(self, request: Request) -> Response:
-        """Makes the request."""
+        """Makes the request. Credentials may have requests of their own, for other URLs."""
+        url: URL | str = request.url
+        headers = request.headers
+        if url == self._text:
+            url = self._endpoint
+            headers = {**(headers or {}), **self._host}
         body = request.body
         # aiohttp sends large bodies in parts where it is given a file, so that other calls go on.
         data = io.BytesIO(body) if body and len(body) > _LARGE else body
         try:
             async with self._session.request(
-                request.method,
-                self._url or request.url,
-                headers=request.headers,
-                data=data,
-                allow_redirects=False,
+                request.method, url, headers=headers, data=data, allow_redirects=False
             ) as response:
                 return Response(response.status, await response.read())
         except aiohttp.ClientError as error:
@@ -247,7 +252,7 @@ async def connect(
         connections: the most connections at a time.
         attempt_seconds: how long one attempt may take, the wait for a connection included.
     """
-    url = URL(endpoint) if endpoint else None
+    url = URL(endpoint) if endpoint else make_default_endpoint(region)
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEP_SECONDS),
         timeout=aiohttp.ClientTimeout(total=attempt_seconds, sock_connect=CONNECT_SECONDS),

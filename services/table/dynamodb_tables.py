@@ -6,7 +6,8 @@ Source: DynamoDB API reference, CreateTable, UpdateTimeToLive and UpdateContinuo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 from aiodynamo.errors import AIODynamoError
@@ -75,14 +76,26 @@ async def create_table(calls: Calls, table: str, *, time_to_live: bool = True) -
             },
         )
     if await _recoverable(calls, table) is False:
-        await calls.send(
-            "UpdateContinuousBackups",
-            {
-                "TableName": table,
-                "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
-            },
-        )
+        await _make_recoverable(calls, table)
     return created
+
+
+async def _make_recoverable(calls: Calls, table: str) -> None:
+    """Switches point-in-time recovery on, which a table that is new takes a while to be ready for."""
+    wanted = {
+        "TableName": table,
+        "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
+    }
+    async with _within(_ACTIVE_SECONDS):
+        while True:
+            try:
+                await calls.send("UpdateContinuousBackups", wanted)
+            except AIODynamoError as error:
+                if code_of(error) != "ContinuousBackupsUnavailable":
+                    raise
+                await asyncio.sleep(_POLL_SECONDS)
+            else:
+                return
 
 
 async def drift(calls: Calls, table: str) -> Sequence[str]:
@@ -173,18 +186,24 @@ async def _description(calls: Calls, table: str) -> Mapping[str, Any] | None:
 
 
 async def _await_active(calls: Calls, table: str) -> None:
+    async with _within(_ACTIVE_SECONDS):
+        while True:
+            description = await _description(calls, table) or {}
+            indexes = description.get("GlobalSecondaryIndexes", [])
+            states = {description.get("TableStatus")}
+            states |= {index.get("IndexStatus", "ACTIVE") for index in indexes}
+            if states == {"ACTIVE"}:
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
     try:
-        async with asyncio.timeout(_ACTIVE_SECONDS):
-            while True:
-                description = await _description(calls, table) or {}
-                indexes = description.get("GlobalSecondaryIndexes", [])
-                states = {description.get("TableStatus")}
-                states |= {index.get("IndexStatus", "ACTIVE") for index in indexes}
-                if states == {"ACTIVE"}:
-                    return
-                await asyncio.sleep(_POLL_SECONDS)
+        async with asyncio.timeout(seconds):
+            yield
     except TimeoutError as error:
-        raise Unavailable("TABLE_NOT_ACTIVE", "the table is still being made") from error
+        raise Unavailable("TABLE_NOT_READY", "the table is still being made") from error
 
 
 async def _expires(calls: Calls, table: str) -> bool:

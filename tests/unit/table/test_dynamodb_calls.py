@@ -9,6 +9,8 @@ import pytest
 from aiodynamo.client import Client
 from aiodynamo.credentials import Credentials, Key
 from aiodynamo.http.types import Request, RequestFailed, Response
+from aiohttp import web
+from yarl import URL
 
 from boundary.errors import Aborted, ResourceExhausted, SiloError, Unavailable
 from services.table.dynamodb import DynamoTable
@@ -294,7 +296,26 @@ def test_a_budget_fills_with_time_and_success():
 
 async def test_no_connection_is_told_as_the_client_expects():
     async with aiohttp.ClientSession() as session:
+        http = Http(session, URL("http://127.0.0.1:1/"))
         with pytest.raises(RequestFailed):
-            await Http(session, None)(
-                Request(method="POST", url="http://127.0.0.1:1/", headers={}, body=b"")
-            )
+            await http(Request(method="POST", url="http://127.0.0.1:1/", headers={}, body=b""))
+
+
+async def test_credentials_have_their_own_urls_and_the_engine_the_host_that_was_signed():
+    seen: list[tuple[str, str, int]] = []
+
+    async def answer_request(request: web.BaseRequest) -> web.Response:
+        seen.append((request.headers["Host"], request.path, len(await request.read())))
+        return web.Response(text="{}")
+
+    server = web.ServerRunner(web.Server(answer_request))
+    await server.setup()
+    await web.TCPSite(server, "127.0.0.1", 0).start()
+    base = f"http://127.0.0.1:{server.addresses[0][1]}"
+    async with aiohttp.ClientSession() as session:
+        http = Http(session, URL(f"{base}/"))
+        for path, body in (("/", b"x" * 2**20), ("/latest/meta-data", b"")):
+            request = Request(method="POST", url=base + path, headers={}, body=body)
+            assert await http(request) == Response(200, b"{}")
+    await server.cleanup()
+    assert seen == [("127.0.0.1", "/", 2**20), (base[7:], "/latest/meta-data", 0)]

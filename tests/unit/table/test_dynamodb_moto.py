@@ -19,7 +19,7 @@ from moto import mock_aws
 
 from services.table.dynamodb import DynamoTable
 from services.table.dynamodb_calls import Calls, OneAttempt
-from services.table.dynamodb_tables import layout
+from services.table.dynamodb_tables import create_table, drift, layout
 from services.table.ports import Table
 
 pytest.register_assert_rewrite("tests.contract.test_table")
@@ -72,9 +72,25 @@ def moto() -> Iterator[Moto]:
 
 
 @pytest.fixture
-def table(moto: Moto, clock: Clock) -> Iterator[Table]:
-    moto._boto.create_table(**layout(A.table))
+def calls(moto: Moto) -> Calls:
     credentials = StaticCredentials(Key(id="test", secret="test"))
-    client = Client(moto, credentials, "eu-west-1", throttle_config=OneAttempt())
-    yield DynamoTable(Calls(client), clock=clock)
+    return Calls(Client(moto, credentials, "eu-west-1", throttle_config=OneAttempt()))
+
+
+@pytest.fixture
+def table(moto: Moto, calls: Calls, clock: Clock) -> Iterator[Table]:
+    moto._boto.create_table(**layout(A.table))
+    yield DynamoTable(calls, clock=clock)
     moto._boto.delete_table(TableName=A.table)
+
+
+async def test_a_table_is_created_with_expiry_and_recovery(moto: Moto, calls: Calls):
+    assert await drift(calls, "New") == ["there is no table New"]
+    assert await create_table(calls, "New") is True
+    assert await create_table(calls, "New") is False
+    assert await drift(calls, "New") == []
+    off = {"PointInTimeRecoveryEnabled": False}
+    moto._boto.update_continuous_backups(TableName="New", PointInTimeRecoverySpecification=off)
+    assert await drift(calls, "New") == ["point-in-time recovery is off"]
+    assert await create_table(calls, "New") is False
+    assert await drift(calls, "New") == []
