@@ -12,6 +12,7 @@ from moto import mock_aws
 from services.storage.ports import Objects
 from services.storage.s3 import S3Objects
 from services.storage.s3_client import S3Endpoint, s3_client
+from tests.contexts import PLACEMENT
 from tests.contract.test_objects import (  # noqa: F401 - the suite
     TestConditions,
     TestCopyAndDelete,
@@ -22,7 +23,6 @@ from tests.contract.test_objects import (  # noqa: F401 - the suite
     prefix,
     tenant,
 )
-from tests.contexts import PLACEMENT
 
 PART = 5 * 1024 * 1024
 """The smallest part that S3 takes."""
