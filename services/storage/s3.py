@@ -1,16 +1,17 @@
 """Objects on Amazon S3 or a server that speaks its API.
 
-One adapter serves a region: one client, one pool of connections, a bounded number of threads, all tenants. An object
-lies where the domain says, under its tenant's prefix and its own path. How it carries its digest and etag, and what
-else lies in the tenant's prefix for that, `s3_description` explains.
+One adapter serves a region: one client, one pool of connections, a bounded number of threads, all tenants. An
+object lies where the domain says, under its tenant's prefix and its own path. How it carries its digest and
+etag, and what else lies in the tenant's prefix for that, `s3_description` explains.
 
-What holds under concurrency. `create_only` is decided by S3 alone (If-None-Match). `if_match` compares the port's
-etag with what is there, then writes under S3's If-Match with the S3 ETag of what was compared: whoever came between
-is noticed, except one who wrote the very same bytes, of which S3's ETag knows nothing. So are conditional deletions
-where the server has them; one that ignores If-Match in DeleteObject deletes what is there at that moment.
+What holds under concurrency. `create_only` is decided by S3 alone (If-None-Match). `if_match` compares the
+port's etag with what is there, then writes under S3's If-Match with the S3 ETag of what was compared: whoever
+came between is noticed, except one who wrote the very same bytes, of which S3's ETag knows nothing. So are
+conditional deletions where the server has them; one that ignores If-Match in DeleteObject deletes what is there
+at that moment.
 
-A write whose answer is lost is looked up: the object carries the id of the write that made it. Where even that does
-not answer, the caller gets Unavailable, and the write may come to be seen.
+A write whose answer is lost is looked up: the object carries the id of the write that made it. Where even that
+does not answer, the caller gets Unavailable, and the write may come to be seen.
 
 In a bucket with versions a deletion leaves a delete marker and a replacement an older version, both until the
 bucket's lifecycle rule removes them; downloads under way go on from the version that they began with.
@@ -20,7 +21,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -35,6 +35,7 @@ from services.storage.s3_description import RECORDS, Label, Present, new_label, 
 from services.storage.s3_download import S3Content, Source
 from services.storage.s3_entries import Entries, KeyOf, is_own, refuse_own
 from services.storage.s3_errors import Kind, Refused
+from services.storage.s3_lifecycle import LifecycleRules, Lock
 from services.storage.s3_listing import Pager, present_among
 from services.storage.s3_upload import (
     PART_BYTES,
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 T = TypeVar("T")
-
-_log = logging.getLogger(__name__)
 
 _ATTEMPTS = 10
 """How often an operation starts again because the object changed between its steps."""
@@ -100,6 +99,14 @@ class S3Objects:
         finally:
             await self.settle()
 
+    def lifecycle(self, lock: Lock) -> LifecycleRules:
+        """The lifecycle rules of tenants in the same buckets.
+
+        Args:
+            lock: shared by all processes that edit them, see s3_lifecycle.
+        """
+        return LifecycleRules(self._client, self._calls, lock=lock)
+
     async def put(
         self, prefix: ObjectPrefix, path: str, content: AsyncIterator[bytes], upload: Upload
     ) -> StoredObject:
@@ -114,9 +121,11 @@ class S3Objects:
         first = await anext(cut)
         second = await anext(cut, None)
         if second is None:
-            stored = await self._whole(prefix, path, first, upload, replaced)
+            stored = await self._whole(prefix, path, first, upload=upload, replaced=replaced)
         else:
-            stored = await self._in_parts(prefix, path, [first, second], cut, upload, replaced)
+            chunks = _chain([first, second], cut)
+            del first, second
+            stored = await self._in_parts(prefix, path, chunks, upload=upload, replaced=replaced)
         if replaced is not None:
             await self._entries.remove_record(prefix, replaced.label)
         return stored
@@ -126,6 +135,7 @@ class S3Objects:
         prefix: ObjectPrefix,
         path: str,
         content: bytes,
+        *,
         upload: Upload,
         replaced: Present | None,
     ) -> StoredObject:
@@ -140,8 +150,8 @@ class S3Objects:
         self,
         prefix: ObjectPrefix,
         path: str,
-        begun: list[bytes],
-        rest: AsyncIterator[bytes],
+        content: AsyncIterator[bytes],
+        *,
         upload: Upload,
         replaced: Present | None,
     ) -> StoredObject:
@@ -150,9 +160,7 @@ class S3Objects:
         sending = PartsUpload(self._entries, writer, self._entries.at(prefix, path))
         await sending.begin()
         try:
-            while begun:
-                await sending.send(begun.pop(0))
-            async for part in rest:
+            async for part in content:
                 await sending.send(part)
             digest = await sending.end()
             check_digest(digest, upload)
@@ -378,6 +386,13 @@ class S3Objects:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
+
+
+async def _chain(begun: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    while begun:
+        yield begun.pop(0)
+    async for part in rest:
+        yield part
 
 
 async def _complete(sending: PartsUpload, digest: bytes) -> None:

@@ -1,11 +1,12 @@
 """The one S3 client of a region, and the bounded threads and retries in which it is called.
 
-All tenants share the client and its connections: a client of its own would cost each of them 165 ms and 10 MB. The
-credentials are asked for at each signature, on the thread that signs, which runs in a copy of the caller's context: a
-credentials object that answers by context variable thereby scopes the shared client to the tenant of the call.
+All tenants share the client and its connections: a client of its own would cost each of them 165 ms and 10 MB.
+The credentials are asked for at each signature, on the thread that signs, which runs in a copy of the caller's
+context: a credentials object that answers by context variable thereby scopes the shared client to the tenant of
+the call.
 
-botocore's own retries are off. They would sleep on a thread that others wait for, could not be cancelled, and would
-repeat what must not be repeated.
+botocore's own retries are off. They would sleep on a thread that others wait for, could not be cancelled, and
+would repeat what must not be repeated.
 """
 
 from __future__ import annotations

@@ -1,19 +1,21 @@
-"""What an S3 object says about itself: a label in its metadata and, where that cannot hold all, a record beside it.
+"""What an S3 object says about itself: a label in its metadata and, where that cannot hold all, a record.
 
-S3 fixes an object's metadata when its upload begins. The SHA-256 of content that streams through is known only at its
-end, and metadata cannot change without another copy of the content. So an upload in parts whose digest was not
-announced has a *record*: a small object under the tenant's own `.silo/records/`, named by the id in the object's
-label. It is written **before** the parts become the object and never changed, hence nobody ever sees the object
-without its digest, whatever crashes when. A record without an object is a leftover, which `sweep` removes.
+S3 fixes an object's metadata when its upload begins. The SHA-256 of content that streams through is known only
+at its end, and metadata cannot change without another copy of the content. So an upload in parts whose digest
+was not announced has a *record*: a small object under the tenant's own `.silo/records/`, named by the id in the
+object's label. It is written **before** the parts become the object and never changed, hence nobody ever sees
+the object without its digest, whatever crashes when. A record without an object is a leftover, which `sweep`
+removes.
 
-The ways not taken: a copy to the final key with the right metadata stores everything twice and halves the throughput;
-tags are written after the object is visible; S3's own SHA-256 of an upload in parts is a digest of digests.
+The ways not taken: a copy to the final key with the right metadata stores everything twice and halves the
+throughput; tags are written after the object is visible; S3's own SHA-256 of an upload in parts is a digest of
+digests.
 
-The record also takes the uploader's metadata where S3 would not: more than 2 KB with the label, not ASCII, or a key
-of ours.
+The record also takes the uploader's metadata where S3 would not: more than 2 KB with the label, not ASCII, or a
+key of ours.
 
-The label's id is the port's etag. S3's ETag is not: it is the content's MD5, so the same content written again has
-the same one, and a writer who came between would be overlooked.
+The label's id is the port's etag. S3's ETag is not: it is the content's MD5, so the same content written again
+has the same one, and a writer who came between would be overlooked.
 """
 
 from __future__ import annotations

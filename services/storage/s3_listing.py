@@ -1,8 +1,8 @@
 """Pages of a list, from S3's own pages and a HeadObject for each object.
 
-S3 lists keys with sizes and dates, not with media types, metadata and digests; those are asked for side by side. A
-position is the key, below the prefix, after which the next page reads: it stays good whatever is deleted meanwhile,
-and unlike S3's continuation tokens it names nothing outside the prefix that it is used with.
+S3 lists keys with sizes and dates, not with media types, metadata and digests; those are asked for side by
+side. A position is the key, below the prefix, after which the next page reads: it stays good whatever is
+deleted meanwhile, and unlike S3's continuation tokens it names nothing outside the prefix that it is used with.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ async def present_among(
 async def _listed(
     entries: Entries, prefix: ObjectPrefix, first: str
 ) -> tuple[dict[str, str], str | None]:
-    """A page of the list that begins at a path or before: paths with S3 ETags, and the last path if more follow."""
+    """A page of the list from about a path on: paths with S3 ETags, and the last path if more follow."""
     answer = await entries.calls.call(
         partial(
             entries.client.list_objects_v2,

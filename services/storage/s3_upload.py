@@ -1,11 +1,12 @@
 """Content on its way to S3: small content in one request, larger content in parts that travel side by side.
 
-Memory: the parts that are under way and the one that is being received, PARALLEL_BYTES and one part together. Parts
-have PART_BYTES up to 8 GB and double with every further 1,000, since S3 takes 10,000 at the most and up to 5 TB.
+Memory: the parts that are under way and the one that is being received, PARALLEL_BYTES and one part together.
+Parts have PART_BYTES up to 8 GB and double with every further 1,000, since S3 takes 10,000 at the most and up
+to 5 TB.
 
-A failure, a cancellation or a digest that is not the expected one aborts the upload, after the parts under way have
-ended: S3 keeps a part that comes in after an abort. What the end of the process leaves, `S3Objects.sweep` and the
-bucket's lifecycle rule remove.
+A failure, a cancellation or a digest that is not the expected one aborts the upload, after the parts under way
+have ended: S3 keeps a part that comes in after an abort. What the end of the process leaves, `S3Objects.sweep`
+and the bucket's lifecycle rule remove.
 """
 
 from __future__ import annotations
