@@ -79,22 +79,26 @@ def session_policy(service: str, context: TenantContext, role: TenantRole) -> st
 
 
 def _values(context: TenantContext, role: TenantRole) -> dict[str, str]:
-    region, account, aws = role.aws_region, role.account, role.aws_partition
-    values = {
-        "table_arn": f"arn:{aws}:dynamodb:{region}:{account}:table/{context.partition.table}",
+    names = {
+        "table": context.partition.table,
         "partition_key": context.partition.key,
-        "bucket_arn": f"arn:{aws}:s3:::{context.objects.bucket}",
+        "bucket": context.objects.bucket,
         "object_prefix": context.objects.prefix,
         "key_name": context.key.name,
         "tenant_id": context.tenant_id,
-        "region": region,
-        "dns_suffix": "amazonaws.com.cn" if aws == "aws-cn" else "amazonaws.com",
+        "region": role.aws_region,
     }
-    for name, value in values.items():
+    for name, value in names.items():
         if _LITERAL.fullmatch(value) is None:
             raise ValueError(f"{name} holds characters that a policy may not: {value!r}")
-    # Which key is for the conditions to say; the pattern is ours and joins after the check.
-    return values | {"any_key_arn": f"arn:{aws}:kms:{region}:{account}:key/*"}
+    region, account, aws = role.aws_region, role.account, role.aws_partition
+    return names | {
+        "table_arn": f"arn:{aws}:dynamodb:{region}:{account}:table/{names['table']}",
+        "bucket_arn": f"arn:{aws}:s3:::{names['bucket']}",
+        # Which of the keys is for the conditions to say: no name of a key is known here.
+        "any_key_arn": f"arn:{aws}:kms:{region}:{account}:key/*",
+        "dns_suffix": "amazonaws.com.cn" if aws == "aws-cn" else "amazonaws.com",
+    }
 
 
 @functools.cache

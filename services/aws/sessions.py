@@ -241,6 +241,8 @@ class TenantSessions:
             return session
         with self._lock:
             session = self._sessions.get(key)
+            if session is not None and now < session.renew_at:
+                return session  # it landed between the two looks
             usable = session is not None and now < session.ends_at
             try:
                 flight = self._flight(key, context)
