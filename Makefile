@@ -5,16 +5,19 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format gen lock bench clean
+.PHONY: help run test test-compose lint format gen lock bench clean
 
 help: ## what there is to type
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## start the whole suite on embedded engines; Ctrl-C stops it
 	@exec $(BIN)/silo up
 
 test: $(VENV)/.dev ## pass the tests; needs Python and PyPI alone
 	$(BIN)/python -m pytest
+
+test-compose: $(VENV)/.dev ## build the image, bring docker-compose.yml up, attack and restart it, take it down
+	$(BIN)/python -m pytest tests/compose
 
 lint: $(VENV)/.dev ## formatting, lint, types, import contracts, protos and generated stubs
 	$(BIN)/ruff format --check .

@@ -31,9 +31,12 @@ OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 20),
     ("grpc.min_reconnect_backoff_ms", 2_000),  # how long one attempt may take
     ("grpc.max_reconnect_backoff_ms", 50),
+    ("grpc.dns_min_time_between_resolutions_ms", 250),
     ("grpc.enable_retries", 0),
 )
-"""A service that comes back is found within a twentieth of a second. Whether to retry is the caller's decision."""
+"""A service that comes back is found within a twentieth of a second; one that comes back at another address, as
+containers do, within a quarter, where gRPC by itself would go on dialling the old one for half a minute. Whether to
+retry is the caller's decision."""
 
 
 _CORE = "Internal error from Core"
