@@ -14,7 +14,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from boundary.errors import SiloError
-from services.engines.credentials import ProcessDynamoCredentials
+from services.aws.process_credentials import ProcessDynamoCredentials
 from services.engines.settings import Engines, ObjectsEngine, SearchEngine, TableEngine
 from services.search import opensearch_administration
 from services.search.opening import search_client

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from devstack.settings import inherited_environment
 from devstack.stack import Stack
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack_environment(request: pytest.FixtureRequest) -> Mapping[str, str]:
+    """What the processes of a suite inherit: with the plugin tests.engines.plugin, the production engines."""
+    if request.config.pluginmanager.hasplugin("tests.engines.plugin"):
+        environment: Mapping[str, str] = request.getfixturevalue("production_environment")
+        return environment
+    return inherited_environment()
+
+
+@pytest.fixture(scope="session")
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, stack_environment: Mapping[str, str]
+) -> Iterator[Stack]:
     """The suite as `make run` starts it. Tests that kill or reconfigure it start one of their own."""
     home: Path = tmp_path_factory.mktemp("silo-home")
-    with Stack(home=home, drain_seconds=1.0) as running:
+    with Stack(home=home, environment=stack_environment, drain_seconds=1.0) as running:
         yield running

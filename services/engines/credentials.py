@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from services.aws.botocore_credentials import TenantBotocoreCredentials
-from services.aws.directory_credentials import DirectoryDynamoCredentials
 from services.aws.dynamodb_credentials import TenantDynamoCredentials
 from services.aws.policy import TenantRole
+from services.aws.process_credentials import ProcessDynamoCredentials
 from services.aws.sessions import TenantSessions
 from services.aws.sts import StsIssuer, sts_client
 from services.engines import settings
@@ -35,7 +35,7 @@ class ServiceCredentials:
         self.s3: BotocoreCredentials | None = None
         self.ensure: Callable[[], Awaitable[object]] | None = None
         if sessions is None:
-            own = DirectoryDynamoCredentials()
+            own = ProcessDynamoCredentials()
             self.dynamodb = own
             self.close = own.close
         else:

@@ -18,7 +18,7 @@ from boundary.regions import ByRegion
 from boundary.server import Server
 from boundary.tls import load_tls
 from boundary.tokens import TokenVerifier
-from services.aws.directory_credentials import DirectoryDynamoCredentials
+from services.aws.process_credentials import ProcessDynamoCredentials
 from services.engines.settings import load_engines
 from services.resolver.changes import Changes
 from services.resolver.directory import Directory
@@ -41,7 +41,7 @@ from silo.policy.v1 import policy_pb2
 async def build(settings: ResolverSettings) -> Server:
     """The resolver's server."""
     engines = load_engines(settings.engines, region=settings.region)
-    credentials = DirectoryDynamoCredentials()
+    credentials = ProcessDynamoCredentials()
     tables = await open_tables(engines, credentials=credentials, path=settings.table_path)
     by_region = ByRegion({**tables.by_region, "": tables.by_region[settings.region]})
     keys = SigningKeys(settings.signing_keys_folder)

@@ -1,4 +1,4 @@
-"""Opens the search clusters of a deployment: OpenSearch in each region that has it, or else the embedded engine."""
+"""Opens the search clusters of a deployment: OpenSearch in each region that has it, or the embedded engine."""
 
 from __future__ import annotations
 

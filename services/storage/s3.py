@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -68,6 +68,7 @@ class S3Objects:
         threads: int = 16,
         key_of: KeyOf = lambda _: None,
         part_bytes: int = PART_BYTES,
+        ensure: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         """Takes the shared client, see s3_client.
 
@@ -75,8 +76,9 @@ class S3Objects:
             threads: how many requests may be under way at once.
             key_of: the KMS key of a tenant.
             part_bytes: the size of an upload's first parts, and up to which content is one request.
+            ensure: awaited before a thread is taken; sees to it that the tenant's credentials are there.
         """
-        self._calls = Calls(threads=threads)
+        self._calls = Calls(threads=threads, ensure=ensure)
         self._entries = Entries(client, self._calls, key_of)
         self._client = client
         self._part_bytes = part_bytes

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -133,9 +133,16 @@ class RetryBudget:
 class Calls:
     """Calls the blocking client on a bounded number of threads. Used from one event loop."""
 
-    def __init__(self, *, threads: int, attempts: int = _ATTEMPTS) -> None:
+    def __init__(
+        self,
+        *,
+        threads: int,
+        attempts: int = _ATTEMPTS,
+        ensure: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="s3")
         self._attempts = attempts
+        self._ensure = ensure
         self._budget = RetryBudget()
         self.threads = threads
 
@@ -168,6 +175,8 @@ class Calls:
             Refused: the engine gave one of these answers.
             Unavailable, ResourceExhausted, Internal: it failed, throttled, or did not take the call.
         """
+        if self._ensure is not None:
+            await self._ensure()
         for attempt in range(1, self._attempts + 1):
             try:
                 result = await self._once(work, discard)

@@ -28,7 +28,7 @@ from botocore.config import Config
 MODULE = "github.com/seaweedfs/seaweedfs"
 VERSION = "v0.0.0-20261109003541-7506e5f91cd6"
 
-ROLE = "arn:aws:iam::role/SiloStorage"
+ROLE = "arn:aws:iam::000000000000:role/SiloStorage"
 """A role that the root user may assume and that may do anything, but for the session's policy."""
 
 _READY_SECONDS = 30.0

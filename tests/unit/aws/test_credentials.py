@@ -26,9 +26,9 @@ from boundary.context import serving
 from boundary.errors import ResourceExhausted, Unavailable
 from boundary.guard import GuardViolation
 from services.aws.botocore_credentials import TenantCalls, tenant_boto3_session
-from services.aws.directory_credentials import DirectoryDynamoCredentials
 from services.aws.dynamodb_credentials import TenantDynamoCredentials
 from services.aws.policy import session_policy
+from services.aws.process_credentials import ProcessDynamoCredentials
 from services.aws.sessions import IssuedKey, SessionRequest, TenantSessions
 from services.aws.sts import StsIssuer, sts_client
 from tests.unit.aws.tenants import ROLE, ROLES, FakeIssuer, context_of
@@ -335,7 +335,7 @@ def test_an_sts_that_is_not_there_is_unavailable(aws_identity):
 
 
 async def test_the_directorys_identity_is_the_processes_own(aws_identity):
-    credentials = DirectoryDynamoCredentials()
+    credentials = ProcessDynamoCredentials()
     assert await credentials.get_key(AioWire()) == Key(id="platform", secret="platform")
     assert not credentials.invalidate()
     credentials.close()
@@ -347,7 +347,7 @@ async def test_without_an_identity_the_directory_is_unavailable(monkeypatch, tmp
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    credentials = DirectoryDynamoCredentials()
+    credentials = ProcessDynamoCredentials()
     with pytest.raises(Unavailable):
         await credentials.get_key(AioWire())
     credentials.close()

@@ -1,8 +1,8 @@
-"""The resolver's own identity, for the tenant directory and nothing else.
+"""The process's own identity: for the tenant directory, for administration, and where no sessions are made.
 
 The directory is read before there is a tenant to have a session for. What this identity may touch is for the
-resolver's role to say (deploy/aws/silo.yaml); no tenant's credentials ever fall back to it, and an import
-contract keeps every other service away from this module.
+process's role to say (deploy/aws/silo.yaml). Where the engines file asks for sessions, no tenant's credentials
+ever fall back to it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from boundary.errors import Unavailable
 _WAIT_SECONDS = 10.0
 
 
-class DirectoryDynamoCredentials(Credentials):
+class ProcessDynamoCredentials(Credentials):
     """The process's own AWS identity for aiodynamo (aiodynamo.credentials.Credentials).
 
     boto3 finds it (environment, container, instance) and renews it; that may block, so it is done on a thread.
@@ -28,7 +28,7 @@ class DirectoryDynamoCredentials(Credentials):
 
     def __init__(self, session: boto3.Session | None = None) -> None:
         self._session = session or boto3.Session()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="directory-credentials")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="process-credentials")
 
     async def get_key(self, http: HttpImplementation) -> Key:
         """The process's own key.
