@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-compose lint format gen lock bench clean
+.PHONY: help run test test-engines test-compose lint format gen lock bench clean
 
 help: ## what there is to type
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ run: $(VENV)/.run ## start the whole suite on embedded engines; Ctrl-C stops it
 
 test: $(VENV)/.dev ## pass the tests; needs Python and PyPI alone
 	$(BIN)/python -m pytest
+
+test-engines: $(VENV)/.dev ## the contract, isolation and end-to-end suites on DynamoDB, S3 and OpenSearch engines
+	$(BIN)/python -m pytest -p tests.engines.plugin tests/engines tests/isolation tests/e2e
 
 test-compose: $(VENV)/.dev ## build the image, bring docker-compose.yml up, attack and restart it, take it down
 	$(BIN)/python -m pytest tests/compose

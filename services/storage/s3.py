@@ -85,9 +85,11 @@ class S3Objects:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def close(self) -> None:
-        """Lets go of the threads and connections. Blocks; call it when nothing is under way, see `settle`."""
+        """Lets go of the threads. Blocks; call it when nothing is under way, see `settle`.
+
+        The client is whoever's it was: several adapters may share one.
+        """
         self._calls.close()
-        self._client.close()
 
     async def settle(self) -> None:
         """Waits for what callers no longer wait for, such as the abort of a cancelled upload."""

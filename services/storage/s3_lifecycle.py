@@ -4,9 +4,9 @@ S3 has one lifecycle configuration for a bucket and replaces it whole, without c
 those whose id begins with the tenant's prefix, slash included; they are edited by reading all rules and writing
 them back with the tenant's exchanged. Two editors at once would lose one's edit, so:
 
-- all editors of ours hold the same lock for the bucket, which is given from outside, for only the deployment
-  knows what its processes share; the one built in holds within a process;
-- before writing, the configuration is read again, and who changed it since the first reading restarts the edit;
+- all editors of ours hold the same lock for the bucket, which is given from outside, for only the deployment knows
+  what its processes share; the one built in holds within a process;
+- before writing, the configuration is read again, and a change since the first reading restarts the edit;
 - after writing, it is read back, and an edit that somebody without the lock has overwritten is made again.
 
 What no client can exclude without the lock is a foreign write in the moment between the second reading and

@@ -55,3 +55,4 @@ async def objects(s3_endpoint: S3Server, bucket: str) -> AsyncIterator[Objects]:
     yield adapter
     await adapter.settle()
     adapter.close()
+    client.close()

@@ -112,6 +112,8 @@ def start_s3(folder: Path) -> Iterator[S3Server]:
     }
     (folder / "identities.json").write_text(json.dumps(identities))
     (folder / "iam.json").write_text(json.dumps(_IAM))
+    # Without a key of its own it takes the bucket's default encryption and then no object.
+    (folder / "security.toml").write_text('[s3.sse]\nkey = "the key of the tests"\n')
     ports = _free_ports(9)
     command = [
         str(binary),

@@ -1,0 +1,496 @@
+"""What holds of the S3 adapter alone, against moto in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+)
+
+from boundary.errors import (
+    AlreadyExists,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
+from boundary.scope import ObjectPrefix
+from services.storage import s3_client, s3_listing
+from services.storage.ports import Span, StoredObject, Upload
+from services.storage.s3 import S3Objects
+from services.storage.s3_client import RetryBudget
+from services.storage.s3_upload import PART_BYTES, part_sizes
+from tests.contexts import PLACEMENT, make_context
+from tests.unit.storage.s3_moto import PART, client, objects, shared_client
+
+__all__ = ["client", "objects", "shared_client"]
+
+BIG = os.urandom(2 * PART + 100)
+BUCKET = PLACEMENT.bucket
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries do not wait."""
+    monkeypatch.setattr(s3_client, "_delay", lambda _: 0.0)
+
+
+@pytest.fixture(scope="module")
+def prefix() -> ObjectPrefix:
+    return make_context("a", audience="storage").objects
+
+
+async def _stream(content: bytes, piece: int = 1024 * 1024) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), piece):
+        yield content[start : start + piece]
+
+
+async def _put(
+    objects: S3Objects, prefix: ObjectPrefix, path: str, content: bytes = b"x", **upload: Any
+) -> StoredObject:
+    described = Upload(**{"content_type": "text/plain", **upload})
+    return await objects.put(prefix, path, _stream(content), described)
+
+
+async def _read(objects: S3Objects, prefix: ObjectPrefix, path: str, span: Span) -> bytes:
+    async with await objects.get(prefix, path, span=span) as content:
+        return b"".join([chunk async for chunk in content.chunks()])
+
+
+def _keys(client: Any) -> list[str]:
+    return [item["Key"] for item in client.list_objects_v2(Bucket=BUCKET).get("Contents", ())]
+
+
+def _uploads(client: Any) -> list[Any]:
+    return client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
+
+
+def _fail(client: Any, operation: str, *errors: Exception, done: bool = False) -> list[int]:
+    """Makes the next calls of an operation fail, before or after they were done; counts the calls."""
+    real: Callable[..., Any] = getattr(client, operation)
+    left, calls = list(errors), []
+
+    def failing(**arguments: Any) -> Any:
+        calls.append(1)
+        if not left:
+            return real(**arguments)
+        if done:
+            real(**arguments)
+        raise left.pop(0)
+
+    setattr(client, operation, failing)
+    return calls
+
+
+def _answer(code: str, status: int, operation: str = "PutObject") -> ClientError:
+    error = {"Code": code, "Message": "tenant-secret at 10.0.0.1"}
+    return ClientError(
+        {"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
+        operation,
+    )
+
+
+CUT = ConnectionClosedError(endpoint_url="http://s3")
+LATE = ReadTimeoutError(endpoint_url="http://s3")
+REFUSED = EndpointConnectionError(endpoint_url="http://s3")
+
+
+class TestParts:
+    async def test_large_content_has_its_digest_from_the_record(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        stored = await _put(objects, prefix, "big", BIG, metadata={"k": "v"})
+        assert stored.sha256 == hashlib.sha256(BIG).hexdigest()
+        assert await objects.head(prefix, "big") == stored
+        assert await _read(objects, prefix, "big", Span()) == BIG
+        assert (
+            await _read(objects, prefix, "big", Span(offset=PART - 3, length=6))
+            == (BIG[PART - 3 :][:6])
+        )
+        assert _keys(client) == [f"tenant-a/.silo/records/{stored.etag}", "tenant-a/big"]
+        await objects.delete(prefix, "big")
+        assert _keys(client) == []
+
+    async def test_an_announced_digest_needs_no_record(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        digest = hashlib.sha256(BIG).hexdigest()
+        assert (await _put(objects, prefix, "big", BIG, sha256=digest)).sha256 == digest
+        assert (await objects.head(prefix, "big")).sha256 == digest
+        with pytest.raises(InvalidArgument):
+            await _put(objects, prefix, "other", BIG, sha256="0" * 64)
+        assert _keys(client) == ["tenant-a/big"]
+        assert _uploads(client) == []
+
+    async def test_the_record_is_there_before_the_object(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        _fail(client, "complete_multipart_upload", *[REFUSED] * 9)
+        with pytest.raises(Unavailable):
+            await _put(objects, prefix, "big", BIG)
+        assert [key.startswith("tenant-a/.silo/records/") for key in _keys(client)] == [True]
+        assert await objects.head(prefix, "big") is None
+        assert _uploads(client) == []
+        assert await objects.sweep(prefix) == 0  # not old enough
+        assert await objects.sweep(prefix, older_than=timedelta(0)) == 1
+        assert _keys(client) == []
+
+    async def test_a_copy_carries_the_digest_itself(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        stored = await _put(objects, prefix, "big", BIG)
+        copy = await objects.copy(prefix, "big", "copy")
+        await objects.delete(prefix, "big")
+        assert (await objects.head(prefix, "copy")).sha256 == stored.sha256 == copy.sha256
+        assert _keys(client) == ["tenant-a/copy"]
+
+    async def test_a_failing_part_leaves_nothing(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        _fail(client, "upload_part", *[LATE] * 99)
+        with pytest.raises(Unavailable):
+            await _put(objects, prefix, "big", BIG)
+        assert (_uploads(client), _keys(client)) == ([], [])
+
+    async def test_a_part_is_sent_again(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        _fail(client, "upload_part", LATE, _answer("InternalError", 500))
+        await _put(objects, prefix, "big", BIG)
+        assert await _read(objects, prefix, "big", Span()) == BIG
+
+    async def test_a_cut_stream_leaves_no_parts(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        async def cut() -> AsyncIterator[bytes]:
+            yield BIG
+            raise ConnectionResetError
+
+        with pytest.raises(ConnectionResetError):
+            await objects.put(prefix, "big", cut(), Upload(content_type="a/b"))
+        await objects.settle()
+        assert (_uploads(client), _keys(client)) == ([], [])
+
+    async def test_what_a_killed_process_left_is_swept(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        other = make_context("ab", audience="storage").objects
+        for key in (prefix.key("cut"), other.key("cut")):
+            client.create_multipart_upload(Bucket=BUCKET, Key=key)
+        await _put(objects, prefix, "big", BIG)
+        assert await objects.sweep(prefix, older_than=timedelta(0)) == 1
+        assert [upload["Key"] for upload in _uploads(client)] == ["tenant-ab/cut"]
+        assert await objects.head(prefix, "big") is not None
+
+    def test_parts_reach_the_largest_object(self) -> None:
+        sizes = part_sizes()
+        total = [next(sizes) for _ in range(10_000)]
+        assert sum(total) >= 5 * 1024**4
+        assert total[:1000] == [PART_BYTES] * 1000
+        assert max(total) <= 5 * 1024**3
+
+    async def test_one_record_per_replacement_at_the_most(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        first = await _put(objects, prefix, "big", BIG)
+        await _put(objects, prefix, "big", b"small", if_match=first.etag)
+        assert _keys(client) == ["tenant-a/big"]
+
+
+class TestDescriptions:
+    @pytest.mark.parametrize(
+        "metadata",
+        [
+            {"author": "Zoë, 東京"},
+            {"a": "x" * 2000, "b": "y" * 40},
+            {"silo": "mine"},
+            {"empty": ""},
+            {"spaces": " at both ends "},
+        ],
+    )
+    async def test_metadata_that_s3_would_not_take(
+        self, objects: S3Objects, prefix: ObjectPrefix, metadata: dict[str, str]
+    ) -> None:
+        stored = await _put(objects, prefix, "own", metadata=metadata)
+        assert await objects.head(prefix, "own") == stored
+        copy = await objects.copy(prefix, "own", "copy")
+        await objects.delete(prefix, "own")
+        assert copy.metadata == (await objects.head(prefix, "copy")).metadata == metadata
+
+    async def test_records_are_nobodys_objects(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        for path in (".a", ".silo.txt", "big"):
+            await _put(objects, prefix, path, BIG)
+        (record, *_) = (key[9:] for key in _keys(client) if key[9:].startswith(".silo/records/"))
+        for limit in (1, 2, 10):
+            paths, position = [], None
+            while True:
+                page = await objects.list(
+                    prefix, under="", folded=True, limit=limit, position=position
+                )
+                paths += [stored.path for stored in page.objects]
+                assert page.folders == []
+                if (position := page.position) is None:
+                    break
+            assert paths == [".a", ".silo.txt", "big"]
+        assert (await objects.list(prefix, under=".silo/", folded=False, limit=9)).objects == []
+        assert await objects.head(prefix, record) is None
+        for work in (
+            objects.get(prefix, record),
+            objects.copy(prefix, record, "to"),
+            objects.delete(prefix, record),
+        ):
+            with pytest.raises(NotFound):
+                await work
+        with pytest.raises(InvalidArgument):
+            await _put(objects, prefix, ".silo/records/forged")
+        with pytest.raises(InvalidArgument):
+            await objects.copy(prefix, "big", ".silo/records/forged")
+        assert await objects.delete_many(prefix, [record, *(f"x{n}" for n in range(20))]) == 0
+        assert prefix.key(record) in _keys(client)
+
+    async def test_an_object_that_something_else_wrote(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        client.put_object(
+            Bucket=BUCKET, Key="tenant-a/theirs", Body=b"12", Metadata={"k": "v"}, ContentType="a/b"
+        )
+        stored = await objects.head(prefix, "theirs")
+        assert (stored.size, stored.content_type, stored.sha256) == (2, "a/b", "")
+        assert (stored.metadata, '"' in stored.etag) == ({"k": "v"}, False)
+        await objects.delete(prefix, "theirs", if_match=stored.etag)
+
+    async def test_the_tenants_key_encrypts(self, client: Any, prefix: ObjectPrefix) -> None:
+        adapter = S3Objects(
+            client, threads=1, part_bytes=PART, key_of=lambda prefix: f"key-of-{prefix.tenant_id}"
+        )
+        await _put(adapter, prefix, "small")
+        await _put(adapter, prefix, "big", BIG)
+        await adapter.copy(prefix, "small", "copy")
+        for key in _keys(client):
+            assert client.head_object(Bucket=BUCKET, Key=key)["SSEKMSKeyId"] == "key-of-a"
+
+
+class TestLostAnswers:
+    """A write whose answer is lost is looked up, not made twice and not denied."""
+
+    @pytest.mark.parametrize("content", [b"small", BIG])
+    async def test_of_a_creation(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any, content: bytes
+    ) -> None:
+        operation = "put_object" if content == b"small" else "complete_multipart_upload"
+        _fail(client, operation, CUT, done=True)
+        stored = await _put(objects, prefix, "once", content, create_only=True)
+        assert await objects.head(prefix, "once") == stored
+        assert await _read(objects, prefix, "once", Span()) == content
+
+    async def test_of_a_replacement(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        first = await _put(objects, prefix, "doc", b"1")
+        _fail(client, "put_object", CUT, done=True)
+        second = await _put(objects, prefix, "doc", b"2", if_match=first.etag)
+        assert (await objects.head(prefix, "doc")).etag == second.etag
+
+    async def test_of_every_attempt(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        _fail(client, "put_object", *[LATE] * 9, done=True)
+        stored = await _put(objects, prefix, "doc", b"1")
+        assert await objects.head(prefix, "doc") == stored
+
+    async def test_somebody_elses_creation_is_not_ours(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        real, client.put_object = client.put_object, None
+
+        def meanwhile(**arguments: Any) -> Any:
+            if client.put_object is real:
+                return real(**arguments)
+            client.put_object = real
+            real(Bucket=BUCKET, Key="tenant-a/once", Body=b"theirs")
+            raise CUT
+
+        client.put_object = meanwhile
+        with pytest.raises(AlreadyExists):
+            await _put(objects, prefix, "once", b"mine", create_only=True)
+
+    async def test_a_deletion_is_not_made_twice(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        await _put(objects, prefix, "gone")
+        calls = _fail(client, "delete_object", LATE, done=True)
+        with pytest.raises(Unavailable):
+            await objects.delete(prefix, "gone")
+        assert len(calls) == 1
+
+    async def test_a_deletion_that_did_not_begin_is(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        await _put(objects, prefix, "gone")
+        _fail(client, "delete_object", REFUSED, _answer("SlowDown", 503))
+        await objects.delete(prefix, "gone")
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        "case",
+        [
+            (REFUSED, Unavailable, 4),
+            (LATE, Unavailable, 4),
+            (_answer("InternalError", 500), Unavailable, 4),
+            (_answer("SlowDown", 503), ResourceExhausted, 4),
+            (_answer("429", 429), ResourceExhausted, 4),
+            (_answer("QuotaExceeded", 403), ResourceExhausted, 1),
+            (_answer("ExpiredToken", 400), Unavailable, 1),
+            (_answer("RequestTimeTooSkewed", 403), Unavailable, 1),
+            (_answer("AccessDenied", 403), Internal, 1),
+            (_answer("MalformedXML", 400), Internal, 1),
+        ],
+    )
+    async def test_what_the_caller_is_told(
+        self,
+        objects: S3Objects,
+        prefix: ObjectPrefix,
+        client: Any,
+        case: tuple[Exception, type[Exception], int],
+    ) -> None:
+        error, expected, calls = case
+        made = _fail(client, "head_object", *[error] * 9)
+        with pytest.raises(expected) as caught:
+            await objects.head(prefix, "x")
+        assert len(made) == calls
+        assert "secret" not in str(caught.value)
+        assert "10.0.0.1" not in str(caught.value)
+        if isinstance(caught.value, ResourceExhausted) and calls > 1:
+            assert caught.value.retry_after
+
+    def test_retries_have_a_budget(self) -> None:
+        budget = RetryBudget(most=3, share=0.5)
+        assert [budget.spend() for _ in range(5)] == [True, True, True, False, False]
+        budget.earn()
+        assert not budget.spend()
+        budget.earn()
+        assert budget.spend()
+
+    async def test_a_cancelled_call_ends_while_the_engine_hangs(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        goes_on = threading.Event()
+        client.head_object = lambda **_: goes_on.wait(10)
+        try:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await objects.head(prefix, "x")
+        finally:
+            goes_on.set()
+
+    async def test_damaged_content_is_not_passed_off(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        await _put(objects, prefix, "doc", b"right")
+        metadata = client.head_object(Bucket=BUCKET, Key="tenant-a/doc")["Metadata"]
+        client.put_object(Bucket=BUCKET, Key="tenant-a/doc", Body=b"wrong", Metadata=metadata)
+        with pytest.raises(Unavailable) as caught:
+            await _read(objects, prefix, "doc", Span())
+        assert caught.value.reason == "CONTENT_DAMAGED"
+
+    @pytest.mark.parametrize("breaks", [1, 3])
+    async def test_a_download_that_breaks_is_resumed_where_it_broke(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any, breaks: int
+    ) -> None:
+        await _put(objects, prefix, "big", BIG)
+        _break_bodies(client, breaks)
+        assert await _read(objects, prefix, "big", Span()) == BIG
+
+    async def test_a_download_that_breaks_on_and_on(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        await _put(objects, prefix, "big", BIG)
+        _break_bodies(client, 9)
+        with pytest.raises(Unavailable):
+            await _read(objects, prefix, "big", Span())
+
+    async def test_credentials_are_asked_in_the_callers_context(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        current: ContextVar[str] = ContextVar("current")
+        seen: list[str] = []
+        real = client.head_object
+
+        def looking(**arguments: Any) -> Any:
+            seen.append(current.get("nobody"))
+            return real(**arguments)
+
+        client.head_object = looking
+
+        async def call(name: str) -> None:
+            current.set(name)
+            for _ in range(3):
+                await objects.head(prefix, "x")
+
+        await asyncio.gather(call("a"), call("b"), call("c"))
+        assert sorted(seen) == ["a"] * 3 + ["b"] * 3 + ["c"] * 3
+
+
+def _break_bodies(client: Any, times: int) -> None:
+    real, left = client.get_object, [times]
+
+    class Breaking:
+        def __init__(self, body: Any) -> None:
+            self._body = body
+            self._reads = 0
+
+        def read(self, count: int = -1) -> bytes:
+            self._reads += 1
+            if self._reads > 2 and left[0]:
+                left[0] -= 1
+                raise ConnectionResetError
+            content: bytes = self._body.read(count)
+            return content
+
+        def close(self) -> None:
+            self._body.close()
+
+    def get_object(**arguments: Any) -> Any:
+        answer = real(**arguments)
+        if ".silo/" not in arguments["Key"]:
+            answer["Body"] = Breaking(answer["Body"])
+        return answer
+
+    client.get_object = get_object
+
+
+class TestDeletingMany:
+    async def test_counts_what_was_there(self, objects: S3Objects, prefix: ObjectPrefix) -> None:
+        for number in range(12):
+            await _put(objects, prefix, f"d/{number:02}")
+        await _put(objects, prefix, "e")
+        paths = [f"d/{number:02}" for number in range(0, 24, 2)]
+        assert await objects.delete_many(prefix, [*paths, "e", "zz"]) == 7
+        page = await objects.list(prefix, under="", folded=False, limit=100)
+        assert [stored.path for stored in page.objects] == [f"d/{n:02}" for n in range(1, 12, 2)]
+
+    async def test_far_apart(
+        self, objects: S3Objects, prefix: ObjectPrefix, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(s3_listing, "MAX_LISTED", 5)
+        for number in range(7):
+            await _put(objects, prefix, f"m/{number}")
+        for path in ("a", "z"):
+            await _put(objects, prefix, path)
+        assert await objects.delete_many(prefix, ["a", "z", *(f"m/{n}x" for n in range(9))]) == 2
