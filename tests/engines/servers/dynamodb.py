@@ -1,7 +1,7 @@
 """A DynamoDB-protocol engine for tests: Dynoxide, which keeps items in SQLite.
 
 It is an open-source engine (MIT or Apache-2.0) that its makers compare with DynamoDB itself by a public
-conformance suite. It comes from crates.io and is built once; `cargo` must be on the PATH.
+conformance suite. `cargo`, which must be on the PATH, builds it once.
 """
 
 from __future__ import annotations
