@@ -7,6 +7,7 @@ a call is the credentials object's to know.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -58,6 +59,14 @@ _ROUNDS = 4
 
 def _ignore(_partition: Partition, _action: str, _units: float) -> None:
     return
+
+
+class _NotHeld(Exception):
+    """A write's condition did not hold of what is stored, which may have expired."""
+
+    def __init__(self, stored: Attributes | None) -> None:
+        super().__init__(CONDITION_FAILED)
+        self.stored = stored
 
 
 class DynamoTable:
@@ -147,21 +156,15 @@ class DynamoTable:
             writing = Writing(repeatable=is_repeatable(write))
             try:
                 return await self._make(partition, write, writing, now)
-            except AIODynamoError as error:
-                if code_of(error) != CONDITION_FAILED:
-                    raise refusal(message_of(body_of(error))) from error
-                stored = body_of(error).get("Item")
-                existing = live_item(stored, now)
+            except _NotHeld as refused:
+                existing = live_item(refused.stored, now)
                 if writing.unknown and shows(write, existing):
                     return existing
-                put = renewal(write, stored, now=now)
+                put = renewal(write, refused.stored, now=now)
                 if put is None:
-                    raise ConditionFailed(0, existing) from error
-            try:
+                    raise ConditionFailed(0, existing) from refused
+            with contextlib.suppress(_NotHeld):  # then somebody else has put an item there
                 return await self._make(partition, put, Writing(repeatable=False), now)
-            except AIODynamoError as error:
-                if code_of(error) != CONDITION_FAILED:
-                    raise refusal(message_of(body_of(error))) from error
         raise told(Failure.CONFLICT, unknown=False)
 
     async def transact(self, writes: Sequence[tuple[Partition, Write]]) -> None:
@@ -212,7 +215,12 @@ class DynamoTable:
         if kind == "Update":
             parameters["ReturnValues"] = "ALL_NEW"
         action = f"{kind}Item"
-        answer = await self._calls.send(action, parameters, writing)
+        try:
+            answer = await self._calls.send(action, parameters, writing)
+        except AIODynamoError as error:
+            if code_of(error) == CONDITION_FAILED:
+                raise _NotHeld(body_of(error).get("Item")) from error
+            raise refusal(message_of(body_of(error))) from error
         self._count((partition,), action, answer)
         if isinstance(write, Put):
             return dict(write.item)
@@ -241,6 +249,9 @@ class DynamoTable:
             return
         tables = consumed if isinstance(consumed, list) else [consumed]
         units = sum(each.get("CapacityUnits", 0.0) for each in tables)
+        if len(partitions) == 1:
+            self._on_capacity(partitions[0], action, units)
+            return
         shares: dict[str, tuple[Partition, int]] = {}
         for each in partitions:
             shares[each.key] = (each, shares.get(each.key, (each, 0))[1] + 1)

@@ -1,7 +1,7 @@
 """A DynamoDB-protocol engine for tests: Dynoxide, which keeps items in SQLite.
 
 It is an open-source engine (MIT or Apache-2.0) that its makers compare with DynamoDB itself by a public
-conformance suite. It comes from crates.io and is built once; `cargo` must be on the PATH.
+conformance suite. `cargo`, which must be on the PATH, builds it once.
 """
 
 from __future__ import annotations
@@ -121,3 +121,9 @@ def _free_port() -> int:
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+if (
+    __name__ == "__main__"
+):  # a build takes longer than a test may: `make test-engines` asks for it first
+    print(install())

@@ -259,6 +259,42 @@ async def test_a_condition_that_another_write_broke_fails():
     assert failed.value.existing == {"a": 2}
 
 
+EXPIRED = {"a": {"N": "40"}, "expires_at": {"N": "1"}}
+"""What is stored of an item that is no longer there."""
+
+
+async def test_an_update_and_a_renewal_of_the_item_by_another_both_count():
+    renewed = error(NOT_HELD, Item={"a": {"N": "1"}})
+    engine = Engine(error(NOT_HELD, Item=EXPIRED), renewed, answer(Attributes={"a": {"N": "2"}}))
+    assert await add(engine.table) == {"a": 2}
+    actions = [(request.headers or {})["X-Amz-Target"] for request in engine.requests]
+    assert [action.partition(".")[2] for action in actions] == [
+        "UpdateItem",
+        "PutItem",
+        "UpdateItem",
+    ]
+
+
+async def test_a_transaction_and_a_renewal_by_another_both_count():
+    expired = cancelled("ConditionalCheckFailed", "None", Item=EXPIRED)
+    renewed = cancelled("ConditionalCheckFailed", "None", Item={"a": {"N": "1"}})
+    engine = Engine(expired, renewed, OK)
+    writes = [Update(sort_key="k", add={"a": 1}), Put(sort_key="l", item={})]
+    await engine.table.transact([(A, write) for write in writes])
+    bodies = engine.bodies()
+    assert [next(iter(body["TransactItems"][0])) for body in bodies] == ["Update", "Put", "Update"]
+    assert len({body["ClientRequestToken"] for body in bodies}) == 3  # each asks for something else
+
+
+async def test_an_item_that_is_renewed_without_end_is_contended():
+    engine = Engine(error(NOT_HELD, Item=EXPIRED))
+    with pytest.raises(Aborted):
+        await add(engine.table)
+    engine = Engine(cancelled("ConditionalCheckFailed", Item=EXPIRED))
+    with pytest.raises(Aborted):
+        await engine.table.transact([(A, Update(sort_key="k", add={"a": 1}))])
+
+
 async def test_credentials_that_expired_are_replaced():
     engine = Engine(error("ExpiredTokenException"), OK)
     await engine.table.get(A, "k")
