@@ -71,6 +71,7 @@ class TenantContext:
         expires_at: seconds since the epoch.
         key_id: the signing key.
         max_object_bytes: the tenant's largest object, or 0 for the service's own bound.
+        counter_shards: over how many items each counter is spread; 0 as 1.
         partition: the tenant's partition of the table.
         objects: the tenant's part of the bucket.
         index: the tenant's search index.
@@ -95,6 +96,7 @@ class TenantContext:
     expires_at: int
     key_id: str
     max_object_bytes: int
+    counter_shards: int
     partition: scope.Partition
     objects: scope.ObjectPrefix
     index: scope.SearchIndex
@@ -233,6 +235,7 @@ def _context_of(claims: Mapping[str, Any], token: str) -> TenantContext:
         expires_at=expires_at,
         key_id=str(claims["kid"]),
         max_object_bytes=int(claims["max_object_bytes"]),
+        counter_shards=int(claims["counter_shards"]),
         partition=scope.Partition(
             seal=seal,
             tenant_id=tenant_id,

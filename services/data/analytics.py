@@ -70,8 +70,8 @@ class Report:
     totals: Sequence[tuple[str, int]]
 
 
-def _unsharded(_tenant: TenantContext) -> int:
-    return 1
+def _shards_of(tenant: TenantContext) -> int:
+    return tenant.counter_shards or 1
 
 
 class Analytics:
@@ -82,9 +82,9 @@ class Analytics:
         *,
         table: Table,
         clock: Clock = changes.now,
-        shards: Callable[[TenantContext], int] = _unsharded,
+        shards: Callable[[TenantContext], int] = _shards_of,
     ) -> None:
-        """Takes the parts; shards says over how many items a tenant's counters are spread."""
+        """Takes the parts; shards says over how many items a counter is spread; the tenant's limit where unset."""
         self._table = table
         self._clock = clock
         self._shards = shards

@@ -47,6 +47,7 @@ class Tenant:
     tier: str
     placement: Placement
     max_object_bytes: int
+    counter_shards: int
     generation: int
     created_at: int
     updated_at: int
@@ -231,6 +232,7 @@ def _item_of(tenant: Tenant) -> dict[str, Value]:
         "bucket": tenant.placement.bucket,
         "search_cluster": tenant.placement.search_cluster,
         "max_object_bytes": tenant.max_object_bytes,
+        "counter_shards": tenant.counter_shards,
         "generation": tenant.generation,
         "created_at": tenant.created_at,
         "updated_at": tenant.updated_at,
@@ -261,6 +263,7 @@ def _tenant_of(item: Item) -> Tenant:
             search_cluster=text("search_cluster"),
         ),
         max_object_bytes=number("max_object_bytes"),
+        counter_shards=number("counter_shards") if "counter_shards" in item else 0,
         generation=number("generation"),
         created_at=number("created_at"),
         updated_at=number("updated_at"),

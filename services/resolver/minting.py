@@ -25,6 +25,7 @@ class Subject:
     placement: Placement
     generation: int
     max_object_bytes: int
+    counter_shards: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +89,7 @@ class ContextMinter:
             "search_index": scope.index_name(slug),
             "gen": subject.generation,
             "max_object_bytes": subject.max_object_bytes,
+            "counter_shards": subject.counter_shards,
         }
         token = jwt.encode(claims, key.private, algorithm="EdDSA", headers={"kid": key.key_id})
         return Minted(token=token, expires_at=expires_at)

@@ -35,6 +35,7 @@ from services.resolver.directory import (
 from services.resolver.minting import ContextMinter, Minted, Subject
 from services.resolver.placements import Placements
 from services.resolver.signing_keys import SigningKeys
+from services.table.sharding import MAX_SHARDS
 
 AUDIENCES = frozenset({"data", "storage", "search"})
 """The services that take contexts."""
@@ -68,6 +69,7 @@ class NewTenant:
     bucket: str = ""
     search_cluster: str = ""
     max_object_bytes: int = 0
+    counter_shards: int = 0
     request_id: str = ""
 
 
@@ -78,6 +80,7 @@ class TenantChange:
     display_name: str | None = None
     tier: str | None = None
     max_object_bytes: int | None = None
+    counter_shards: int | None = None
 
 
 class Resolution:
@@ -220,6 +223,8 @@ class Tenants:
             changes["tier"] = _tier(change.tier)
         if change.max_object_bytes is not None:
             changes["max_object_bytes"] = _max_object_bytes(change.max_object_bytes)
+        if change.counter_shards is not None:
+            changes["counter_shards"] = _counter_shards(change.counter_shards)
         return await self._change(tenant_id, changes, etag=etag, field="tenant.etag")
 
     async def suspend(self, tenant_id: TenantId, *, etag: str) -> Tenant:
@@ -291,6 +296,7 @@ class Tenants:
                 search_cluster=new.search_cluster,
             ),
             max_object_bytes=_max_object_bytes(new.max_object_bytes),
+            counter_shards=_counter_shards(new.counter_shards),
             generation=1,
             created_at=now,
             updated_at=now,
@@ -324,6 +330,7 @@ def _subject(tenant: Tenant) -> Subject:
         placement=tenant.placement,
         generation=tenant.generation,
         max_object_bytes=tenant.max_object_bytes,
+        counter_shards=tenant.counter_shards,
     )
 
 
@@ -343,6 +350,12 @@ def _display_name(value: str) -> str:
 def _tier(value: str) -> str:
     if value not in TIERS:
         raise InvalidArgument("tenant.tier", f"must be one of {', '.join(sorted(TIERS))}")
+    return value
+
+
+def _counter_shards(value: int) -> int:
+    if not 0 <= value <= MAX_SHARDS:
+        raise InvalidArgument("tenant.limits.counter_shards", f"must be 0 to {MAX_SHARDS}")
     return value
 
 

@@ -16,7 +16,8 @@ from services.resolver.operations import NewTenant, Resolution, Rotation, Tenant
 from silo.resolver.v1 import context_pb2, signing_key_pb2, tenant_pb2
 
 _COLLECTION = "tenants/"
-_MUTABLE = frozenset({"display_name", "tier", "limits", "limits.max_object_bytes"})
+_LIMITS = ("max_object_bytes", "counter_shards")
+_MUTABLE = frozenset({"display_name", "tier", "limits", *(f"limits.{name}" for name in _LIMITS)})
 _NO_TENANT = TenantId("")
 
 
@@ -42,6 +43,7 @@ class TenantServicer:
                 bucket=placement.bucket,
                 search_cluster=placement.search_cluster,
                 max_object_bytes=request.tenant.limits.max_object_bytes,
+                counter_shards=request.tenant.limits.counter_shards,
                 request_id=request.request_id,
             )
         )
@@ -81,13 +83,16 @@ class TenantServicer:
         paths = set(request.update_mask.paths) or _populated(new)
         for path in sorted(paths - _MUTABLE):
             raise InvalidArgument("update_mask", f"{path} cannot be changed here")
-        limits = bool(paths & {"limits", "limits.max_object_bytes"})
+        limits = {
+            name: getattr(new.limits, name) if paths & {"limits", f"limits.{name}"} else None
+            for name in _LIMITS
+        }
         tenant = await self._tenants.update(
             _id_in(new.name, "tenant.name"),
             TenantChange(
                 display_name=new.display_name if "display_name" in paths else None,
                 tier=(_tier_of(new.tier) or "UNSPECIFIED") if "tier" in paths else None,
-                max_object_bytes=new.limits.max_object_bytes if limits else None,
+                **limits,
             ),
             etag=new.etag,
         )
@@ -212,7 +217,9 @@ def _proto(tenant: Tenant) -> tenant_pb2.Tenant:
             bucket=placement.bucket,
             search_cluster=placement.search_cluster,
         ),
-        limits=tenant_pb2.TenantLimits(max_object_bytes=tenant.max_object_bytes),
+        limits=tenant_pb2.TenantLimits(
+            max_object_bytes=tenant.max_object_bytes, counter_shards=tenant.counter_shards
+        ),
         generation=tenant.generation,
         create_time=_micros(tenant.created_at),
         update_time=_micros(tenant.updated_at),

@@ -155,3 +155,12 @@ async def test_a_refused_tenant_leaves_no_home(
     assert await home_of(tables, "C", region="us", table="EmailPlatform") is None
     with pytest.raises(Exception, match="tenants/c"):
         await tenants.create(new("c", region="us"))
+
+
+async def test_the_shards_of_counters_are_the_tenants_limit(tenants: Tenants) -> None:
+    assert (await tenants.create(new("A"))).counter_shards == 0
+    changed = await tenants.update(TenantId("A"), TenantChange(counter_shards=8), etag="")
+    assert (changed.counter_shards, changed.max_object_bytes) == (8, 0)
+    assert (await tenants.get(TenantId("A"))).counter_shards == 8
+    with pytest.raises(InvalidArgument):
+        await tenants.update(TenantId("A"), TenantChange(counter_shards=65), etag="")

@@ -114,16 +114,22 @@ class TenantLimits(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MAX_OBJECT_BYTES_FIELD_NUMBER: _builtins.int
+    COUNTER_SHARDS_FIELD_NUMBER: _builtins.int
     max_object_bytes: _builtins.int
     """The largest object that the tenant may store, in bytes."""
+    counter_shards: _builtins.int
+    """Over how many items each of the tenant's counters is spread, at most 64: one item takes about 1,000 writes a second
+    on DynamoDB. It may change at any time; what was counted stays.
+    """
     def __init__(
         self,
         *,
         max_object_bytes: _builtins.int = ...,
+        counter_shards: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_object_bytes", b"max_object_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter_shards", b"counter_shards", "max_object_bytes", b"max_object_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
