@@ -17,7 +17,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +33,53 @@ ROLE = "arn:aws:iam::000000000000:role/SiloStorage"
 _READY_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class S3Server:
-    """A running server.
+    """A server on loopback, with its data in a folder.
 
     Attributes:
-        url: where it speaks S3 and STS.
+        url: where it speaks S3 and STS; stays the same over restarts.
+        port: the url's.
         access_key: the root user's.
         secret_key: the root user's.
         role: the role of which the root user may get sessions.
-        process: the server.
     """
 
-    url: str
-    access_key: str
-    secret_key: str
-    role: str
-    process: subprocess.Popen[bytes]
+    access_key = "silotestsroot"
+    secret_key = "silo-tests-root-secret"
+    role = ROLE
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ports = _free_ports(8)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = self._ports[6]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Starts it; returns when it has written something, for which its parts must have found one another."""
+        binary = obtain_s3()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / "identities.json").write_text(json.dumps(self._identities()))
+        (self._folder / "iam.json").write_text(json.dumps(_IAM))
+        # Without a key of its own it takes the bucket's default encryption and then no object.
+        (self._folder / "security.toml").write_text('[s3.sse]\nkey = "the key of the tests"\n')
+        with (self._folder / "output.log").open("ab") as output:
+            self._process = subprocess.Popen(
+                [str(binary), "-logdir", str(self._folder), "server", *self._options()],
+                cwd=self._folder,
+                env={**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self._await_ready()
+        self._first_write()
+
+    def kill(self) -> None:
+        """Ends it as a crash does. Its own way of stopping takes 10 s."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
 
     def client(self, service: str) -> Any:
         """A client of the root user."""
@@ -62,6 +91,66 @@ class S3Server:
             aws_secret_access_key=self.secret_key,
             config=Config(read_timeout=30, connect_timeout=5),
         )
+
+    def _identities(self) -> Any:
+        return {
+            "identities": [
+                {
+                    "name": "root",
+                    "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
+                    "actions": ["Admin", "Read", "List", "Tagging", "Write"],
+                }
+            ]
+        }
+
+    def _options(self) -> list[str]:
+        ports = self._ports
+        return [
+            f"-dir={self._folder}",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            f"-master.port={ports[0]}",
+            f"-master.port.grpc={ports[1]}",
+            "-master.telemetry=false",
+            "-master.volumeSizeLimitMB=1024",
+            "-volume.max=0",
+            f"-volume.port={ports[2]}",
+            f"-volume.port.grpc={ports[3]}",
+            "-filer",
+            f"-filer.port={ports[4]}",
+            f"-filer.port.grpc={ports[5]}",
+            "-s3",
+            f"-s3.port={ports[6]}",
+            f"-s3.port.grpc={ports[7]}",
+            "-s3.port.iceberg=0",
+            f"-s3.config={self._folder / 'identities.json'}",
+            f"-s3.iam.config={self._folder / 'iam.json'}",
+        ]
+
+    def _await_ready(self) -> None:
+        deadline = time.monotonic() + _READY_SECONDS
+        while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                break
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
+            try:
+                connection.request("GET", "/healthz")
+                if connection.getresponse().status == 200:
+                    return
+            except OSError:
+                time.sleep(0.1)
+            finally:
+                connection.close()
+        log = (self._folder / "output.log").read_text()[-4000:]
+        raise RuntimeError(f"the S3 server did not start:\n{log}")
+
+    def _first_write(self) -> None:
+        client = self.client("s3")
+        client.create_bucket(Bucket="first-write")
+        client.put_object(Bucket="first-write", Key="key", Body=b"content")
+        client.delete_object(Bucket="first-write", Key="key")
+        client.delete_bucket(Bucket="first-write")
+        client.close()
 
 
 def cache_folder() -> Path:
@@ -97,69 +186,13 @@ def obtain_s3() -> Path:
 
 @contextmanager
 def start_s3(folder: Path) -> Iterator[S3Server]:
-    """A server on loopback with its data in a folder; gone when this ends."""
-    binary = obtain_s3()
-    folder.mkdir(parents=True, exist_ok=True)
-    access_key, secret_key = "silotestsroot", "silo-tests-root-secret"
-    identities = {
-        "identities": [
-            {
-                "name": "root",
-                "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
-                "actions": ["Admin", "Read", "List", "Tagging", "Write"],
-            }
-        ]
-    }
-    (folder / "identities.json").write_text(json.dumps(identities))
-    (folder / "iam.json").write_text(json.dumps(_IAM))
-    # Without a key of its own it takes the bucket's default encryption and then no object.
-    (folder / "security.toml").write_text('[s3.sse]\nkey = "the key of the tests"\n')
-    ports = _free_ports(9)
-    command = [
-        str(binary),
-        "-logdir",
-        str(folder),
-        "server",
-        f"-dir={folder}",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
-        f"-master.port={ports[0]}",
-        f"-master.port.grpc={ports[1]}",
-        "-master.telemetry=false",
-        "-master.volumeSizeLimitMB=1024",
-        "-volume.max=0",
-        "-volume.preStopSeconds=0",
-        f"-volume.port={ports[2]}",
-        f"-volume.port.grpc={ports[3]}",
-        "-filer",
-        f"-filer.port={ports[4]}",
-        f"-filer.port.grpc={ports[5]}",
-        "-s3",
-        f"-s3.port={ports[6]}",
-        f"-s3.port.grpc={ports[7]}",
-        "-s3.port.iceberg=0",
-        f"-s3.config={folder / 'identities.json'}",
-        f"-s3.iam.config={folder / 'iam.json'}",
-    ]
-    environment = {**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
-    with (folder / "output.log").open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
+    """A server with its data in a folder; gone when this ends."""
+    server = S3Server(folder)
     try:
-        _await_ready(process, ports[6], folder)
-        server = S3Server(
-            url=f"http://127.0.0.1:{ports[6]}",
-            access_key=access_key,
-            secret_key=secret_key,
-            role=ROLE,
-            process=process,
-        )
-        _first_write(server)
+        server.start()
         yield server
     finally:
-        process.kill()  # its own way of stopping takes 10 s
-        process.wait(10)
+        server.kill()
 
 
 _IAM = {
@@ -192,16 +225,6 @@ _IAM = {
 }
 
 
-def _first_write(server: S3Server) -> None:
-    """Returns when the server has written something, for which its parts must have found one another."""
-    client = server.client("s3")
-    client.create_bucket(Bucket="first-write")
-    client.put_object(Bucket="first-write", Key="key", Body=b"content")
-    client.delete_object(Bucket="first-write", Key="key")
-    client.delete_bucket(Bucket="first-write")
-    client.close()
-
-
 def _free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     try:
@@ -211,25 +234,6 @@ def _free_ports(count: int) -> list[int]:
     finally:
         for listening in sockets:
             listening.close()
-
-
-def _await_ready(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
-    deadline = time.monotonic() + _READY_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-        try:
-            connection.request("GET", "/healthz")
-            if connection.getresponse().status == 200:
-                return
-        except OSError:
-            time.sleep(0.1)
-        finally:
-            connection.close()
-    raise RuntimeError(
-        "the S3 server did not start:\n" + (folder / "output.log").read_text()[-4000:]
-    )
 
 
 @pytest.fixture(scope="session")
