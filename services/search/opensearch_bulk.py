@@ -35,7 +35,6 @@ _SLICE = 200
 
 _PARAMETERS = {
     "require_alias": "true",
-    "refresh": "true",
     "filter_path": "errors,items.*.status,items.*._index,items.*.error.type",
 }
 

@@ -18,6 +18,10 @@ from boundary.ids import TenantId
 from services.search.ports import Document, EventType
 
 _RUN = re.compile(r"[^\W_]+")
+_ASCII_WORDS = bytes(
+    byte if chr(byte).isalnum() else ord(" ") for byte in bytes(range(128)).lower()
+) + bytes(128)
+"""Every ASCII letter or digit in lower case, a space for every other character."""
 
 
 def source_of(document: Document) -> dict[str, Any]:
@@ -67,7 +71,7 @@ def document_of(source: Mapping[str, Any]) -> Document:
 def words_of(text: str) -> str:
     """The words of a text between single spaces."""
     if text.isascii():
-        return " ".join(_RUN.findall(text.lower()))
+        return b" ".join(text.encode().translate(_ASCII_WORDS).split()).decode()
     bare = "".join(
         character
         for character in unicodedata.normalize("NFD", text.lower())

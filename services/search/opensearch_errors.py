@@ -39,6 +39,10 @@ class SnapshotMissing(Exception):
     """The point in time is no more, or never was."""
 
 
+class ResourceMissing(Internal):
+    """Something else is not there than an index or a snapshot; a defect where nobody expects it."""
+
+
 def translated(error: opensearchpy.OpenSearchException) -> Exception:
     """The error that stands for a client's error."""
     if not isinstance(error, opensearchpy.TransportError):
@@ -65,6 +69,9 @@ def error_of(status: int, types: frozenset[str]) -> Exception:
     if status >= 500:
         _log.warning("the search engine failed: %s %s", status, sorted(types))
         return unavailable()
+    if status == 404:
+        _log.warning("the search engine does not know what it is asked for: %s", sorted(types))
+        return ResourceMissing()
     if status in {401, 403}:
         _log.error("the search engine refuses this service: %s %s", status, sorted(types))
         return full() if _FULL in types else unavailable()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -16,8 +17,8 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,9 @@ POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   </dependency></dependencies>
 </project>
 """
+MODULES = "org.opensearch.transport.Netty4ModulePlugin"
+"""The server's own is enough. The module of analyzers, for one, wants a dictionary that not every Java carries."""
+
 MAIN = "org.codelibs.opensearch.runner.OpenSearchRunner"
 CONFIGURATION = """
 discovery.type: single-node
@@ -60,6 +64,7 @@ class OpenSearch:
     folder: Path
     port: int
     options: tuple[str, ...] = ()
+    cluster: str = field(default_factory=lambda: f"silo-{uuid.uuid4().hex[:12]}", init=False)
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -84,7 +89,8 @@ class OpenSearch:
                     *("-basePath", str(self.folder)),
                     *("-numOfNode", "1"),
                     *("-baseHttpPort", str(self.port - 1)),
-                    *("-clusterName", "silo"),
+                    *("-clusterName", self.cluster),
+                    *("-moduleTypes", MODULES),
                 ],
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -92,11 +98,20 @@ class OpenSearch:
                 start_new_session=True,
             )
         deadline = time.monotonic() + READY_SECONDS
-        while not _answers(self.url):
+        while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise RuntimeError(f"OpenSearch did not start:\n{log.read_text()[-4000:]}")
             time.sleep(0.2)
+
+    def _answers(self) -> bool:
+        """Whether this node is ready; another's may have taken the port first, and has another name."""
+        health = f"{self.url}/_cluster/health?wait_for_status=yellow&timeout=1s"
+        try:
+            with urllib.request.urlopen(health, timeout=3) as answer:
+                return bool(json.load(answer)["cluster_name"] == self.cluster)
+        except (OSError, ValueError):
+            return False
 
     def kill(self) -> None:
         """Ends the node at once, as a crash does."""
@@ -126,8 +141,8 @@ def running(folder: Path, *options: str) -> Iterator[OpenSearch]:
         options: further lines of opensearch.yml.
     """
     node = OpenSearch(folder, free_port(), options)
-    node.start()
     try:
+        node.start()
         yield node
     finally:
         node.stop()
@@ -228,12 +243,3 @@ def _alone(name: str) -> Iterator[None]:
     with (cache() / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _answers(url: str) -> bool:
-    try:
-        health = f"{url}/_cluster/health?wait_for_status=yellow&timeout=1s"
-        with urllib.request.urlopen(health, timeout=3) as answer:
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False

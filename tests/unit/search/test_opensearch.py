@@ -17,6 +17,7 @@ from boundary.guard import GuardViolation
 from boundary.scope import SearchIndex
 from services.search.opensearch import OpenSearchIndexes
 from services.search.opensearch_cluster import Limits, RetryBudget
+from services.search.opensearch_refresh import SharedRefresh
 from services.search.ports import Document, EventType, Filter, Position
 from tests.contexts import make_context
 
@@ -57,6 +58,7 @@ class Engine:
 
     url: str = ""
     requests: list[tuple[str, str, str]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     scripted: dict[str, list[Answer]] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
     refuse: Callable[[int, int], bool] = lambda _place, _many: False
@@ -71,6 +73,7 @@ class Engine:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.text()
         self.requests.append((request.method, request.path, body))
+        self.headers.append({name.lower(): value for name, value in request.headers.items()})
         for what, answers in self.scripted.items():
             if request.path.endswith(what) and answers:
                 status, answer = answers.pop(0)
@@ -95,6 +98,8 @@ class Engine:
             }
         if request.path.endswith("/_search"):
             return 200, found()
+        if request.path.endswith("/_refresh"):
+            return 200, {"_shards": {"failed": 0}}
         if request.path.endswith("/point_in_time"):
             return 200, {"pit_id": "pit"}
         if request.method == "PUT" and name.startswith("email-analytics"):
@@ -159,7 +164,7 @@ async def test_the_first_batch_makes_template_index_and_alias(indexes, engine):
     ]
 
 
-async def test_a_thousand_tenants_have_one_client(indexes, engine):
+async def test_many_tenants_have_one_client(indexes, engine):
     tenants = [index_of(f"t{number}") for number in range(50)]
     await asyncio.gather(*(indexes.count(index, filter=Filter()) for index in tenants))
     assert indexes.client_count == 1
@@ -322,3 +327,51 @@ def test_a_cluster_that_fails_is_asked_less_often():
     assert not budget.take()
     budget.succeeded()
     assert budget.take()
+
+
+async def test_searches_at_once_share_a_refresh_that_began_after_they_did():
+    running = asyncio.Event()
+    go_on = asyncio.Event()
+    refreshes = 0
+
+    async def refresh() -> None:
+        nonlocal refreshes
+        refreshes += 1
+        running.set()
+        await go_on.wait()
+
+    shared = SharedRefresh()
+    first = asyncio.create_task(shared.after_now(refresh))
+    await running.wait()
+    later = [asyncio.create_task(shared.after_now(refresh)) for _ in range(10)]
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(first, *later)
+    assert refreshes == 2
+
+
+async def test_a_refresh_that_fails_is_nobody_elses():
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise Unavailable("ENGINE_UNAVAILABLE", "")
+
+    done = 0
+
+    async def refresh() -> None:
+        nonlocal done
+        done += 1
+
+    shared = SharedRefresh()
+    failing = asyncio.create_task(shared.after_now(fail))
+    await asyncio.sleep(0)
+    await shared.after_now(refresh)
+    with pytest.raises(Unavailable):
+        await failing
+    assert done == 1
+
+
+async def test_closing_from_another_thread_ends_what_is_open(engine):
+    adapter = OpenSearchIndexes(lambda _: engine.url)
+    adapter.close()  # nothing was opened yet
+    await adapter.count(index_of("A"), filter=Filter())
+    await asyncio.to_thread(adapter.close)
