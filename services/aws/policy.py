@@ -19,7 +19,7 @@ from boundary.context import TenantContext
 _FOLDER = Path(__file__).with_name("policies")
 _PLACEHOLDER = re.compile(r"\{\{([a-z_]+)\}\}")
 _LITERAL = re.compile(r"[A-Za-z0-9#/:._-]+")
-_ROLE_ARN = re.compile(r"arn:(aws[a-z-]*):iam::(\d{12}):role/[\w+=,.@/-]{1,512}")
+_ROLE_ARN = re.compile(r"arn:(aws[a-z-]*):iam::(?:(\d{12}):)?role/[\w+=,.@/-]{1,512}")
 
 MAX_CHARACTERS = 2048
 """The most that an inline session policy holds (AWS STS API reference, AssumeRole, Policy)."""
@@ -36,7 +36,8 @@ class TenantRole:
     """The role that a service assumes for its tenants of one region.
 
     Attributes:
-        arn: the role. Tables, buckets and keys are in its account.
+        arn: the role. Tables, buckets and keys are in its account. An S3 server with an STS of its own may name
+            no account.
         aws_region: the AWS region that stands in ARNs.
 
     Raises:
@@ -47,18 +48,23 @@ class TenantRole:
     aws_region: str
 
     def __post_init__(self) -> None:
-        if _ROLE_ARN.fullmatch(self.arn) is None:
-            raise ValueError(f"{self.arn!r} is not the ARN of a role")
+        self._parts()
 
     @property
     def aws_partition(self) -> str:
         """`aws`, `aws-cn` or `aws-us-gov`."""
-        return self.arn.split(":")[1]
+        return self._parts()[0]
 
     @property
     def account(self) -> str:
-        """The account's 12 digits."""
-        return self.arn.split(":")[4]
+        """The account's 12 digits, or empty."""
+        return self._parts()[1]
+
+    def _parts(self) -> tuple[str, str]:
+        match = _ROLE_ARN.fullmatch(self.arn)
+        if match is None:
+            raise ValueError(f"{self.arn!r} is not the ARN of a role")
+        return match[1], match[2] or ""
 
 
 def session_policy(service: str, context: TenantContext, role: TenantRole) -> str:

@@ -8,6 +8,8 @@ ever fall back to it.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import boto3
@@ -19,6 +21,9 @@ from boundary.errors import Unavailable
 
 _WAIT_SECONDS = 10.0
 
+_HELD_SECONDS = 60.0
+"""How long a key is used without asking boto3, which renews keys several minutes before they end."""
+
 
 class ProcessDynamoCredentials(Credentials):
     """The process's own AWS identity for aiodynamo (aiodynamo.credentials.Credentials).
@@ -26,8 +31,15 @@ class ProcessDynamoCredentials(Credentials):
     boto3 finds it (environment, container, instance) and renews it; that may block, so it is done on a thread.
     """
 
-    def __init__(self, session: boto3.Session | None = None) -> None:
+    def __init__(
+        self,
+        session: boto3.Session | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._session = session or boto3.Session()
+        self._clock = clock
+        self._held: tuple[Key, float] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="process-credentials")
 
     async def get_key(self, http: HttpImplementation) -> Key:
@@ -36,15 +48,21 @@ class ProcessDynamoCredentials(Credentials):
         Raises:
             Unavailable: the process has no identity at present.
         """
+        now = self._clock()
+        if self._held is not None and now < self._held[1]:
+            return self._held[0]
         try:
             async with asyncio.timeout(_WAIT_SECONDS):
-                return await asyncio.get_running_loop().run_in_executor(self._thread, self._key)
+                key = await asyncio.get_running_loop().run_in_executor(self._thread, self._key)
         except (TimeoutError, BotoCoreError) as error:
             raise _unavailable() from error
+        self._held = (key, now + _HELD_SECONDS)
+        return key
 
     def invalidate(self) -> bool:
-        """Nothing is kept here that could be dropped: boto3 renews."""
-        return False
+        """Asks boto3 anew the next time; whether there was anything to drop."""
+        held, self._held = self._held, None
+        return held is not None
 
     def is_disabled(self) -> bool:
         """Never: there is nothing else to fall back to."""

@@ -18,7 +18,7 @@ from concurrent.futures import CancelledError as CancelledFuture
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from boundary.context import TenantContext
 from boundary.errors import SiloError, Unavailable
@@ -102,8 +102,7 @@ class Issuer(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Key:
+class _Key(NamedTuple):
     """What a session depends on. A tenant that moves gets another one."""
 
     tenant_id: TenantId

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from services.aws.botocore_credentials import TenantBotocoreCredentials
 from services.aws.dynamodb_credentials import TenantDynamoCredentials
@@ -28,7 +28,7 @@ class ServiceCredentials:
         close: lets go of threads; blocks.
     """
 
-    def __init__(self, engines: settings.Engines, *, service: str) -> None:
+    def __init__(self, engines: settings.Engines, *, service: Literal["data", "storage"]) -> None:
         """Takes the engines, and the service whose policy sessions get (services.aws.policy.FILES)."""
         sessions = _sessions(engines, service=service)
         self.dynamodb: DynamoCredentials
@@ -45,12 +45,14 @@ class ServiceCredentials:
             self.close = sessions.close
 
 
-def _sessions(engines: settings.Engines, *, service: str) -> TenantSessions | None:
+def _sessions(
+    engines: settings.Engines, *, service: Literal["data", "storage"]
+) -> TenantSessions | None:
     asked = engines.credentials
     if not isinstance(asked, settings.TenantSessions):
         return None
     roles = {
-        name: TenantRole(arn=asked.role_arn, aws_region=aws_region)
+        name: TenantRole(arn=asked.roles[service], aws_region=aws_region)
         for name, region in engines.regions.items()
         if (aws_region := _aws_region(region))
     }

@@ -93,15 +93,16 @@ class TenantSessions(_Part):
     """A session of its own for every tenant, which reaches that tenant's partition and prefix alone.
 
     Attributes:
-        role_arn: the role that sessions are made of; the service's own identity may assume it.
+        roles: the role that each service's sessions are made of, for `data` and `storage`. The service's own
+            identity may assume it.
         sts_endpoint: another STS than AWS's own, as a URL.
-        seconds: how long a session lives.
+        seconds: how long a session lives; a role that was assumed by a role lives an hour at the most.
     """
 
     kind: Literal["tenant-sessions"]
-    role_arn: str
+    roles: dict[Literal["data", "storage"], str]
     sts_endpoint: str | None = None
-    seconds: int = Field(default=3600, ge=900, le=43_200)
+    seconds: int = Field(default=3600, ge=900, le=3600)
 
 
 class Engines(_Part):

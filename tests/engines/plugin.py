@@ -38,7 +38,7 @@ def production_environment(
     }
     sessions = {
         "kind": "tenant-sessions",
-        "role_arn": s3_endpoint.role,
+        "roles": {"data": s3_endpoint.role, "storage": s3_endpoint.role},
         "sts_endpoint": s3_endpoint.url,
     }
     path.write_text(json.dumps({"regions": {REGION: region}, "credentials": sessions}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ ROLE = TenantRole(arn="arn:aws:iam::111122223333:role/silo-tenant-data", aws_reg
 ROLES = {"local": ROLE}
 
 
+@functools.cache
 def context_of(tenant_id: str, *, placement: Placement = PLACEMENT) -> TenantContext:
     """A verified context with a placement. Works inside and outside of a running event loop."""
     token = mint_token(tenant_id, placement=placement)

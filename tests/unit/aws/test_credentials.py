@@ -20,6 +20,7 @@ from aiodynamo.credentials import Key
 from aiodynamo.http.types import Request, Response
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
+from botocore.credentials import ReadOnlyCredentials
 from moto import mock_aws
 
 from boundary.context import serving
@@ -31,7 +32,7 @@ from services.aws.policy import session_policy
 from services.aws.process_credentials import ProcessDynamoCredentials
 from services.aws.sessions import IssuedKey, SessionRequest, TenantSessions
 from services.aws.sts import StsIssuer, sts_client
-from tests.unit.aws.tenants import ROLE, ROLES, FakeIssuer, context_of
+from tests.unit.aws.tenants import ROLE, ROLES, Clock, FakeIssuer, context_of
 
 TENANTS = {name: context_of(name) for name in ("A", "A-1", "AB", "a1", "B")}
 _CREDENTIAL = re.compile(r"Credential=(.+)/\d{8}/")
@@ -337,7 +338,28 @@ def test_an_sts_that_is_not_there_is_unavailable(aws_identity):
 async def test_the_directorys_identity_is_the_processes_own(aws_identity):
     credentials = ProcessDynamoCredentials()
     assert await credentials.get_key(AioWire()) == Key(id="platform", secret="platform")
+    credentials.close()
+
+
+async def test_the_directorys_key_is_asked_for_once_a_minute():
+    class Renewing:
+        asked = 0
+
+        def get_credentials(self):
+            return self
+
+        def get_frozen_credentials(self):
+            self.asked += 1
+            return ReadOnlyCredentials(f"key-{self.asked}", "secret", None)
+
+    clock = Clock()
+    credentials = ProcessDynamoCredentials(Renewing(), clock=clock)
+    for now, expected in ((0, "key-1"), (59, "key-1"), (2, "key-2"), (1, "key-2")):
+        clock.now += now
+        assert (await credentials.get_key(AioWire())).id == expected
+    assert credentials.invalidate()
     assert not credentials.invalidate()
+    assert (await credentials.get_key(AioWire())).id == "key-3"
     credentials.close()
 
 

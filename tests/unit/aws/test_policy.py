@@ -86,7 +86,9 @@ def test_a_service_without_a_policy_gets_none() -> None:
         session_policy("search", context_of("A"), ROLE)
 
 
-@pytest.mark.parametrize("arn", ["", "silo", "arn:aws:iam::1:role/x", "arn:aws:iam::*:role/x"])
+@pytest.mark.parametrize(
+    "arn", ["", "silo", "arn:aws:iam::1:role/x", "arn:aws:iam::*:role/x", "arn:aws:sts::role/x"]
+)
 def test_a_role_is_named_by_its_arn(arn: str) -> None:
     with pytest.raises(ValueError, match="ARN"):
         TenantRole(arn=arn, aws_region="eu-central-1")

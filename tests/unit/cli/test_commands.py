@@ -56,6 +56,7 @@ def test_all_the_promised_commands_are_there() -> None:
     promised |= {
         (group, verb) for group in ("users", "campaigns", "lists", "templates") for verb in standard
     }
+    promised |= {("engines", "create"), ("engines", "check")}
     tenants = ("create", "get", "list", "update", "suspend", "resume")
     promised |= {("tenants", verb) for verb in tenants}
     promised |= {
