@@ -70,12 +70,11 @@ def stack(
     finally:
         suite.down(volumes=True)
         made = [f"{project}:dev", *([base] if stand_in else [])]
-        subprocess.run(
+        for command in (
+            ["docker", "image", "prune", "--force", "--filter", "label=silo.stage=builder"],
             ["docker", "rmi", "--force", *made],
-            env=docker_environment,
-            capture_output=True,
-            check=False,
-        )
+        ):
+            subprocess.run(command, env=docker_environment, capture_output=True, check=False)
 
 
 @pytest.fixture(scope="session")
