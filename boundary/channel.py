@@ -35,8 +35,8 @@ OPTIONS = (
     ("grpc.enable_retries", 0),
 )
 """A service that comes back is found within a twentieth of a second; one that comes back at another address, as
-containers do, within a quarter, where gRPC by itself would go on dialling the old one for half a minute. Whether to
-retry is the caller's decision."""
+containers do, within a quarter, where gRPC by itself would go on dialling the old one for half a minute. Whether
+to retry is the caller's decision."""
 
 
 _CORE = "Internal error from Core"
