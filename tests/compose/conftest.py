@@ -63,8 +63,8 @@ def stack(
             "SILO_PYTHON_IMAGE": base,
         },
     )
-    suite.build()
     try:
+        suite.build()
         suite.up()
         yield suite
     finally:
