@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from boundary.errors import error_info
 from boundary.metadata import STATUS_KEY
 from cli.failures import Failure
+from cli.settings import CliSettings
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -23,6 +24,20 @@ _OPTIONS = (
     ("grpc.enable_retries", 0),
 )
 """As between the processes of the suite, whose own list would import all that a server needs."""
+
+
+def gateway_credentials(settings: CliSettings) -> grpc.ChannelCredentials | None:
+    """What the gateway is called with, or None where that is in the clear.
+
+    Raises:
+        Failure: the CA cannot be read.
+    """
+    if settings.gateway_ca is None:
+        return None
+    try:
+        return grpc.ssl_channel_credentials(settings.gateway_ca.read_bytes())
+    except OSError as error:
+        raise Failure(f"SILO_GATEWAY_CA cannot be read: {error}") from error
 
 
 class Client:

@@ -13,7 +13,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from boundary.tls import load_tls
-from cli.client import Client
+from cli.client import Client, gateway_credentials
 from cli.settings import CliSettings, service_address
 from devstack.issuer import KEY_ID, DevIssuer, claims_of
 from silo.resolver.v1 import context_pb2, context_pb2_grpc
@@ -28,7 +28,9 @@ class Actors:
         self.gateway = gateway
         self.issuer = issuer
         self._clients: list[Client] = []
-        tls = load_tls(CliSettings.load().tls_folder)
+        settings = CliSettings.load()
+        self._edge = gateway_credentials(settings)
+        tls = load_tls(settings.tls_folder)
         self._inside = None if tls is None else tls.channel_credentials()
 
     def tenant(self, tenant_id: str, *, permissions: Sequence[str] = ("*",)) -> Client:
@@ -41,7 +43,9 @@ class Actors:
 
     def with_token(self, token: str, *, metadata: Sequence[tuple[str, str]] = ()) -> Client:
         """Somebody with this token, or with none where it is empty, at the gateway."""
-        return self._kept(Client(self.gateway, token=token, metadata=metadata))
+        return self._kept(
+            Client(self.gateway, token=token, metadata=metadata, credentials=self._edge)
+        )
 
     def at_data(self, *contexts: str) -> Client:
         """Somebody who calls the data service itself, with these tenant contexts."""

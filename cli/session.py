@@ -44,16 +44,19 @@ class Session:
         """The client under the caller's credential, opened at first use.
 
         Raises:
-            Failure: there is no credential.
+            Failure: there is no credential, or the gateway's CA cannot be read.
         """
         if self._client is None:
-            from cli.client import Client  # noqa: PLC0415 - a command may end before it calls
+            from cli.client import Client, gateway_credentials  # noqa: PLC0415 - a command may end before it calls
 
             source = self._credentials
             token = (
                 source.operator(self.settings) if self._operator else source.caller(self.settings)
             )
-            self._client = Client(self.address, token=token, timeout=self._timeout)
+            credentials = gateway_credentials(self.settings)
+            self._client = Client(
+                self.address, token=token, timeout=self._timeout, credentials=credentials
+            )
         return self._client
 
     def __enter__(self) -> Session:

@@ -16,6 +16,7 @@ class CliSettings:
     Attributes:
         home: where the development issuer's key is; `SILO_HOME`.
         gateway_address: where the gateway serves gRPC; `SILO_GATEWAY_ADDRESS`.
+        gateway_ca: the CA, in PEM, of a gateway that is called over TLS; none where unset; `SILO_GATEWAY_CA`.
         token: the caller's JWT; `SILO_TOKEN`.
         operator_token: a platform operator's JWT; `SILO_OPERATOR_TOKEN`.
         tls_folder: certificate, key and CA to call the services behind the gateway with; `SILO_TLS_FOLDER`.
@@ -23,6 +24,7 @@ class CliSettings:
 
     home: Path
     gateway_address: str
+    gateway_ca: Path | None
     token: str
     operator_token: str
     tls_folder: Path | None
@@ -33,10 +35,16 @@ class CliSettings:
         return cls(
             home=Path(os.environ.get("SILO_HOME") or DEFAULT_HOME),
             gateway_address=os.environ.get("SILO_GATEWAY_ADDRESS") or DEFAULT_GATEWAY,
+            gateway_ca=_path("SILO_GATEWAY_CA"),
             token=os.environ.get("SILO_TOKEN", ""),
             operator_token=os.environ.get("SILO_OPERATOR_TOKEN", ""),
-            tls_folder=Path(folder) if (folder := os.environ.get("SILO_TLS_FOLDER")) else None,
+            tls_folder=_path("SILO_TLS_FOLDER"),
         )
+
+
+def _path(variable: str) -> Path | None:
+    value = os.environ.get(variable)
+    return Path(value) if value else None
 
 
 def service_address(name: str) -> str:

@@ -63,19 +63,18 @@ def stack(
             "SILO_PYTHON_IMAGE": base,
         },
     )
-    suite.build()
     try:
+        suite.build()
         suite.up()
         yield suite
     finally:
         suite.down(volumes=True)
         made = [f"{project}:dev", *([base] if stand_in else [])]
-        subprocess.run(
+        for command in (
+            ["docker", "image", "prune", "--force", "--filter", "label=silo.stage=builder"],
             ["docker", "rmi", "--force", *made],
-            env=docker_environment,
-            capture_output=True,
-            check=False,
-        )
+        ):
+            subprocess.run(command, env=docker_environment, capture_output=True, check=False)
 
 
 @pytest.fixture(scope="session")

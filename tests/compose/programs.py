@@ -41,6 +41,10 @@ def docker_engine(folder: Path) -> Iterator[dict[str, str]]:
         engine = subprocess.Popen(
             [
                 *("dockerd", "--host", environment["DOCKER_HOST"]),
+                *(
+                    "--bridge",
+                    "none",
+                ),  # compose makes networks of its own, and nothing is left behind
                 *("--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")),
                 *("--pidfile", str(folder / "pid")),
             ],

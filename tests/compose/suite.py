@@ -47,7 +47,7 @@ class ComposeSuite:
     def up(self) -> None:
         """Returns once every process is healthy and the first tenants are onboarded."""
         self.compose("up", "-d", timeout=180)
-        onboard = self.compose("ps", "-q", "onboard").strip()
+        onboard = self.compose("ps", "--all", "-q", "onboard").strip()
         code = self.docker("wait", onboard, timeout=60).strip()
         assert code == "0", self.compose("logs", "--no-color", "onboard")
         key = private_key_path(self.home)

@@ -32,7 +32,7 @@ def test_every_setting_is_on_the_page_with_its_default(settings: type[ProcessSet
 
 def test_nothing_on_the_page_is_gone() -> None:
     known = {f"SILO_{name.upper()}" for settings in PROCESSES for name in settings.model_fields}
-    known |= {"SILO_GATEWAY_ADDRESS", "SILO_TOKEN", "SILO_OPERATOR_TOKEN"}
+    known |= {"SILO_GATEWAY_ADDRESS", "SILO_GATEWAY_CA", "SILO_TOKEN", "SILO_OPERATOR_TOKEN"}
     assert set(re.findall(r"^\| `(SILO_[A-Z_]+)`", PAGE, re.MULTILINE)) <= known
 
 
