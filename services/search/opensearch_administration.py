@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.search.opensearch_cluster import Cluster
-from services.search.opensearch_errors import IndexMissing
+from services.search.opensearch_errors import ResourceMissing
 from services.search.opensearch_template import TEMPLATE_NAME, template
 
 _PATH = f"/_index_template/{TEMPLATE_NAME}"
@@ -29,7 +29,7 @@ async def drift(cluster: Cluster) -> list[str]:
     """
     try:
         answer = await cluster.read("GET", _PATH, headers={})
-    except IndexMissing:
+    except ResourceMissing:
         return [f"there is no index template {TEMPLATE_NAME}"]
     found = answer["index_templates"][0]["index_template"]
     wanted = template()

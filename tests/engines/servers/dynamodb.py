@@ -121,9 +121,3 @@ def _free_port() -> int:
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-if (
-    __name__ == "__main__"
-):  # a build takes longer than a test may: `make test-engines` asks for it first
-    print(install())
