@@ -17,13 +17,17 @@ from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from http.client import HTTPResponse, RemoteDisconnected
+from io import BufferedReader
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import boto3
 import botocore.session
+from botocore.awsrequest import AWSHTTPConnection, AWSHTTPSConnection
 from botocore.config import Config
 from botocore.credentials import CredentialProvider, CredentialResolver, Credentials
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.handlers import add_expect_header
 from urllib3.exceptions import HTTPError
 
 from services.storage.s3_errors import TRANSIENT, UNDONE, Kind, Refused, kind_of, translated
@@ -65,6 +69,44 @@ class S3Endpoint:
     connections: int = 64
 
 
+class _WholeResponse(HTTPResponse):
+    """An answer whose headers were cut off is no answer.
+
+    http.client takes the end of the connection for the end of the headers: a list cut there would read as empty,
+    an object as one without metadata.
+    """
+
+    def begin(self) -> None:
+        reader = _LastLine(self.fp)
+        self.fp = cast("BufferedReader", reader)
+        super().begin()
+        if self.fp is cast("BufferedReader", reader):
+            self.fp = reader.inner
+        if reader.last not in (b"\r\n", b"\n"):
+            self.close()
+            raise RemoteDisconnected("the headers were cut off")
+
+
+class _LastLine:
+    """Reads on behalf of a response, and keeps the last line."""
+
+    def __init__(self, inner: BufferedReader) -> None:
+        self.inner = inner
+        self.last = b""
+
+    def readline(self, limit: int = -1) -> bytes:
+        self.last = self.inner.readline(limit)
+        return self.last
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+for _connection in (AWSHTTPConnection, AWSHTTPSConnection):
+    # For every client of the process: botocore offers no place to say so for one.
+    _connection.response_class = _WholeResponse  # type: ignore[assignment]
+
+
 class _Given(CredentialProvider):
     """Provides the credentials object that it was given."""
 
@@ -89,7 +131,7 @@ def s3_client(endpoint: S3Endpoint, credentials: Credentials | None = None) -> S
     session = botocore.session.get_session()
     if credentials is not None:
         session.register_component("credential_provider", CredentialResolver([_Given(credentials)]))
-    return boto3.Session(botocore_session=session, region_name=endpoint.region).client(
+    client: S3Client = boto3.Session(botocore_session=session, region_name=endpoint.region).client(
         "s3",
         endpoint_url=endpoint.url or None,
         config=Config(
@@ -108,6 +150,10 @@ def s3_client(endpoint: S3Endpoint, credentials: Credentials | None = None) -> S
             },
         ),
     )
+    # Our bodies are small enough to be sent unasked, which spares a round trip; and where a connection ends within
+    # the answer `100 Continue`, botocore reads on for ever, on a thread that is then lost.
+    client.meta.events.unregister("before-call.s3", add_expect_header)
+    return client
 
 
 class RetryBudget:
