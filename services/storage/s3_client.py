@@ -30,6 +30,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.handlers import add_expect_header
 from urllib3.exceptions import HTTPError
 
+from boundary.retries import RetryBudget
 from services.storage.s3_errors import TRANSIENT, UNDONE, Kind, Refused, kind_of, translated
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ ENGINE_ERRORS = (ClientError, BotoCoreError, HTTPError, OSError)
 """What a call of the client may raise."""
 
 _ATTEMPTS = 4
+_BUDGET = 50.0
 _FIRST_DELAY = 0.05
 _LONGEST_DELAY = 2.0
 
@@ -156,26 +158,6 @@ def s3_client(endpoint: S3Endpoint, credentials: Credentials | None = None) -> S
     return client
 
 
-class RetryBudget:
-    """How much may be repeated: a share of what succeeds, so that a failing engine is not asked more, but less."""
-
-    def __init__(self, *, most: float = 50.0, share: float = 0.1) -> None:
-        self._most = most
-        self._share = share
-        self._left = most
-
-    def earn(self) -> None:
-        """Counts a call that succeeded."""
-        self._left = min(self._most, self._left + self._share)
-
-    def spend(self) -> bool:
-        """Takes one retry, or says that there is none left."""
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
-
 class Calls:
     """Calls the blocking client on a bounded number of threads. Used from one event loop."""
 
@@ -189,7 +171,7 @@ class Calls:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="s3")
         self._attempts = attempts
         self._ensure = ensure
-        self._budget = RetryBudget()
+        self._budget = RetryBudget(most=_BUDGET)
         self.threads = threads
 
     def start(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -231,11 +213,11 @@ class Calls:
                 if kind in provides:
                     raise Refused(kind) from error
                 again = kind in (TRANSIENT if repeatable else UNDONE)
-                if not again or attempt == self._attempts or not self._budget.spend():
+                if not again or attempt == self._attempts or not self._budget.take():
                     raise translated(error, kind) from error
                 await asyncio.sleep(_delay(attempt))
             else:
-                self._budget.earn()
+                self._budget.give()
                 return result
         raise AssertionError("the last attempt returns or raises")
 

@@ -31,7 +31,6 @@ from boundary.scope import ObjectPrefix
 from services.storage import s3_client, s3_listing
 from services.storage.ports import Span, StoredObject, Upload
 from services.storage.s3 import S3Objects
-from services.storage.s3_client import RetryBudget
 from services.storage.s3_copy import Copy
 from services.storage.s3_upload import PART_BYTES, part_sizes
 from tests.contexts import PLACEMENT, make_context
@@ -397,14 +396,6 @@ class TestFailures:
         assert "10.0.0.1" not in str(caught.value)
         if isinstance(caught.value, ResourceExhausted) and calls > 1:
             assert caught.value.retry_after
-
-    def test_retries_have_a_budget(self) -> None:
-        budget = RetryBudget(most=3, share=0.5)
-        assert [budget.spend() for _ in range(5)] == [True, True, True, False, False]
-        budget.earn()
-        assert not budget.spend()
-        budget.earn()
-        assert budget.spend()
 
     async def test_a_cancelled_call_ends_while_the_engine_hangs(
         self, objects: S3Objects, prefix: ObjectPrefix, client: Any
