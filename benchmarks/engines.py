@@ -22,7 +22,7 @@ from devstack.stack import Stack
 from services.storage.s3_upload import PART_BYTES
 from silo.storage.v1 import object_pb2, object_pb2_grpc
 from tests.contexts import make_context
-from tests.engines.production import environment_on
+from tests.engines.production import REGION, environment_on, region_on
 from tests.engines.servers.dynamodb import start_dynamodb
 from tests.engines.servers.opensearch import start_opensearch
 from tests.engines.servers.s3 import S3Server, start_s3
@@ -44,9 +44,8 @@ def engine_cases(*, rounds: int) -> list[Result]:
             dynamodb_adapter(dynamodb.endpoint, rounds=rounds),
             asyncio.run(bulk_ingest(opensearch.url, make_context("Bench").index)),
         ]
-        environment = environment_on(
-            folder, dynamodb=dynamodb.endpoint, s3=s3, opensearch=opensearch.url
-        )
+        region = region_on(dynamodb=dynamodb.endpoint, s3=s3, opensearch=opensearch.url)
+        environment = environment_on(folder, s3=s3, regions={REGION: region})
         with Stack(home=folder / "home", environment=environment) as stack:
             results.append(objects_through_the_suite(stack, s3, rounds=rounds))
     return results

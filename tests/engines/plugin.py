@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engines.production import environment_on
+from tests.engines.production import REGION, environment_on, region_on
 from tests.engines.servers.dynamodb import dynamodb_endpoint
 from tests.engines.servers.opensearch import opensearch_endpoint
 from tests.engines.servers.s3 import S3Server, s3_endpoint
@@ -23,9 +23,6 @@ def production_environment(
     opensearch_endpoint: str,
 ) -> dict[str, str]:
     """What the processes of a suite on production engines find in their environment."""
-    return environment_on(
-        tmp_path_factory.mktemp("engines"),
-        dynamodb=dynamodb_endpoint,
-        s3=s3_endpoint,
-        opensearch=opensearch_endpoint,
-    )
+    region = region_on(dynamodb=dynamodb_endpoint, s3=s3_endpoint, opensearch=opensearch_endpoint)
+    folder = tmp_path_factory.mktemp("engines")
+    return environment_on(folder, s3=s3_endpoint, regions={REGION: region})
