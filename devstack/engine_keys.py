@@ -5,7 +5,8 @@ Everything follows from a few random keys that are made once, so that the next s
     FOLDER/s3/*.key                what all of this is derived from
     FOLDER/s3/identities.json      who has keys: the operator, who may do anything, and the services
     FOLDER/s3/iam.json             the roles that the services' sessions are made of
-    FOLDER/s3/security.toml        the key under which the server encrypts objects
+    FOLDER/s3/security.toml        the key under which the server encrypts objects; who may reconfigure it: nobody
+    FOLDER/s3/ca/, FOLDER/s3/s3/   the authority for that, of which nobody else has a certificate
     FOLDER/PROCESS/aws/credentials the key that AWS's libraries find, for those who ask an engine
 
 The services' own key opens nothing; it only gets sessions of a role, each with one tenant's policy.
@@ -22,9 +23,23 @@ from pathlib import Path
 from typing import Any
 
 from boundary.key_files import load_or_create
+from devstack.certificates import ensure_certificates
 
 ACCOUNT = "000000000000"
 """As which the S3 server signs itself."""
+
+_SECURITY = """[s3.sse]
+key = "{sse}"
+
+# Whoever could call this port could make himself an identity.
+[grpc]
+ca = "ca/ca.pem"
+
+[grpc.s3]
+cert = "s3/tls/cert.pem"
+key = "s3/tls/key.pem"
+"""
+"""Paths are in the server's working folder."""
 
 SERVICES = ("resolver", "data", "storage")
 """Who has the services' key."""
@@ -47,7 +62,8 @@ def lay_out_engine_keys(folder: Path, *, operator: str) -> None:
     ]
     _write(server / "identities.json", json.dumps({"identities": identities}))
     _write(server / "iam.json", json.dumps(_roles(keys["sts"])))
-    _write(server / "security.toml", f'[s3.sse]\nkey = "{keys["sse"].hex()}"\n')
+    ensure_certificates(server, "s3")
+    _write(server / "security.toml", _SECURITY.format(sse=keys["sse"].hex()))
     _write(folder / operator / "aws" / "credentials", _credentials(keys["operator"]))
     for name in SERVICES:
         _write(folder / name / "aws" / "credentials", _credentials(keys["services"]))

@@ -44,6 +44,22 @@ for call in (
         print(error.response['Error']['Code'])
 """
 
+RECONFIGURE = """
+import grpc, pathlib, socket
+folder = pathlib.Path('/run/silo/tls')
+ca, cert, key = ((folder / name).read_bytes() for name in ('ca.pem', 'cert.pem', 'key.pem'))
+socket.create_connection(('s3', 18333), 2).close()  # it listens
+for channel in (
+    grpc.insecure_channel('s3:18333'),
+    grpc.secure_channel('s3:18333', grpc.ssl_channel_credentials(ca, key, cert)),
+):
+    try:
+        channel.unary_unary('/messaging_pb.SeaweedS3IamCache/PutIdentity')(b'', timeout=5)
+        print('answered')
+    except grpc.RpcError as error:
+        print(error.code().name)
+"""
+
 REACH = """
 import socket
 for address in {addresses}:
@@ -92,6 +108,10 @@ def test_a_services_own_key_opens_no_object(stack: ComposeSuite, name: str) -> N
     objects = json.loads(stack.inside(HELD))["objects"]
     said = python(stack, name, STEAL.replace("{key!r}", repr(objects[0]))).split()
     assert said == ["AccessDenied"] * 3
+
+
+def test_no_process_reconfigures_the_s3_server(stack: ComposeSuite) -> None:
+    assert python(stack, "storage", RECONFIGURE).split() == ["UNAVAILABLE"] * 2
 
 
 def test_the_gateway_reaches_no_engine(stack: ComposeSuite) -> None:
