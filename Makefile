@@ -39,7 +39,8 @@ format: $(VENV)/.dev ## format the code
 gen: $(VENV)/.dev ## generate gen/ from protos/
 	$(BIN)/python protos/generate.py
 
-bench: $(VENV)/.bench ## drive the running system and write benchmarks/results/
+bench: $(VENV)/.dev $(VENV)/.bench ## drive the running system and write benchmarks/results/
+	$(BIN)/python -m tests.engines.servers
 	$(BIN)/python -m benchmarks
 
 lock: $(VENV)/.dev ## pin the newest versions that pyproject.toml admits

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.cases import Result, big_object, resolution, suspension, two_hops
+from benchmarks.engines import engine_cases
 from devstack.stack import Stack
 
 RESULTS = Path(__file__).parent / "results"
@@ -41,6 +42,7 @@ def main() -> None:
                 suspension(stack, rounds=5),
                 big_object(stack),
             ]
+    results += engine_cases(rounds=2 if arguments.quick else 5)
     text = render(results)
     print(text)
     if not arguments.quick:

@@ -50,7 +50,7 @@ class Throughput:
         return self.download / self.boto3_download
 
 
-class _Endless(io.RawIOBase):
+class Endless(io.RawIOBase):
     """So many bytes of nothing in particular, made as they are read."""
 
     def __init__(self, size: int, block: bytes) -> None:
@@ -58,22 +58,26 @@ class _Endless(io.RawIOBase):
         self._block = block
 
     def readable(self) -> bool:
+        """Always."""
         return True
 
     def read(self, count: int = -1) -> bytes:
+        """At most count bytes; what is left where negative."""
         count = min(self._left, count if count >= 0 else self._left)
         self._left -= count
         whole, rest = divmod(count, len(self._block))
         return self._block * whole + self._block[:rest]
 
 
-class _Sink(io.RawIOBase):
+class Sink(io.RawIOBase):
     """Takes everything and keeps nothing."""
 
     def writable(self) -> bool:
+        """Always."""
         return True
 
     def write(self, data: Any) -> int:
+        """All of it."""
         return len(data)
 
 
@@ -104,10 +108,10 @@ def compare(
     taken: dict[str, list[float]] = {name: [] for name in ("up", "down", "plain up", "plain down")}
     for _ in range(rounds):
         begun = time.perf_counter()
-        plain.upload_fileobj(_Endless(size, block), prefix.bucket, key, Config=config)
+        plain.upload_fileobj(Endless(size, block), prefix.bucket, key, Config=config)
         taken["plain up"].append(time.perf_counter() - begun)
         begun = time.perf_counter()
-        plain.download_fileobj(prefix.bucket, key, _Sink(), Config=config)
+        plain.download_fileobj(prefix.bucket, key, Sink(), Config=config)
         taken["plain down"].append(time.perf_counter() - begun)
         up, down = asyncio.run(_round(client, prefix, size, block))
         taken["up"].append(up)

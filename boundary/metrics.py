@@ -45,6 +45,7 @@ class CallMetrics(Collector):
     def __init__(self) -> None:
         self._calls: dict[tuple[str, str], int] = {}
         self._durations: dict[str, _Durations] = {}
+        self._capacity: dict[str, float] = {}
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
@@ -59,6 +60,10 @@ class CallMetrics(Collector):
         durations.counts[bisect_left(_BOUNDS, call.seconds)] += 1
         durations.total += call.seconds
 
+    def consumed(self, action: str, units: float) -> None:
+        """Counts what a call of the table's engine took, in the engine's capacity units."""
+        self._capacity[action] = self._capacity.get(action, 0.0) + units
+
     def collect(self) -> Iterator[CounterMetricFamily | HistogramMetricFamily]:
         """The families, as prometheus_client asks for them."""
         calls = CounterMetricFamily(
@@ -67,6 +72,12 @@ class CallMetrics(Collector):
         for labels, count in tuple(self._calls.items()):
             calls.add_metric(labels, count)
         yield calls
+        capacity = CounterMetricFamily(
+            "silo_table_capacity_units", "Capacity units that the table took.", labels=("action",)
+        )
+        for action, units in tuple(self._capacity.items()):
+            capacity.add_metric((action,), units)
+        yield capacity
         seconds = HistogramMetricFamily(
             "silo_call_seconds", "How long calls took.", labels=("method",)
         )

@@ -64,14 +64,15 @@ def wire(*, table: Table, content: TemplateContent, pages: PageSealer) -> Wired:
 async def build(settings: DataSettings) -> Server:
     """The data service's server, not yet started."""
     engines = load_engines(settings.engines, region=settings.region)
+    runtime = ServiceRuntime(settings, service="data", regions=engines.regions)
     credentials = ServiceCredentials(engines, service="data")
     tables = await open_tables(
         engines,
         credentials=credentials.dynamodb,
+        on_capacity=runtime.metrics.consumed,
         path=settings.table_path,
         readers=settings.data_table_readers,
     )
-    runtime = ServiceRuntime(settings, service="data", regions=engines.regions)
     table = GuardedTable(ByRegion(tables.by_region))
     content = StorageContent(
         open_channel(settings.storage_address, tls=runtime.tls), runtime.contexts

@@ -41,6 +41,7 @@ class ObjectsEngine(_Part):
         buckets: the buckets that tenants can be placed in; the first is where they are placed by default.
         path_style: whether the bucket stands in the path, as most servers other than AWS's want it.
         accelerate: whether to use S3 Transfer Acceleration.
+        tenant_keys: whether each tenant's objects are encrypted with a KMS key of its own, which must be there.
         threads: how many requests may be under way at once.
     """
 
@@ -49,6 +50,7 @@ class ObjectsEngine(_Part):
     buckets: tuple[Name, ...] = Field(default=("email-platform-storage",), min_length=1)
     path_style: bool = False
     accelerate: bool = False
+    tenant_keys: bool = False
     threads: int = Field(default=32, ge=1, le=512)
 
 

@@ -42,7 +42,13 @@ async def build(settings: ResolverSettings) -> Server:
     """The resolver's server."""
     engines = load_engines(settings.engines, region=settings.region)
     credentials = ProcessDynamoCredentials()
-    tables = await open_tables(engines, credentials=credentials, path=settings.table_path)
+    metrics = CallMetrics()
+    tables = await open_tables(
+        engines,
+        credentials=credentials,
+        on_capacity=metrics.consumed,
+        path=settings.table_path,
+    )
     by_region = ByRegion({**tables.by_region, "": tables.by_region[settings.region]})
     keys = SigningKeys(settings.signing_keys_folder)
     directory = Directory(
@@ -65,7 +71,6 @@ async def build(settings: ResolverSettings) -> Server:
     )
     pages = PageSealer(load_or_create(settings.keys_folder, "resolver-pages"))
     audit = AuditLog(settings.audit_folder, service="resolver")
-    metrics = CallMetrics()
     servicers: dict[str, object] = {
         "silo.resolver.v1.TenantService": TenantServicer(tenants, pages),
         "silo.resolver.v1.SigningKeyService": SigningKeyServicer(rotation),

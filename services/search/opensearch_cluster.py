@@ -16,9 +16,11 @@ from typing import Any
 import opensearchpy
 import orjson
 
+from boundary.retries import RetryBudget
 from services.search import opensearch_errors
 
 _TRIES = 4
+_BUDGET = 10.0
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 
@@ -42,33 +44,13 @@ class Limits:
     patience_seconds: float = 5.0
 
 
-class RetryBudget:
-    """Tokens for retries: each costs one, each success gives a tenth of one back."""
-
-    def __init__(self, *, most: float = 10.0, gain: float = 0.1) -> None:
-        self._most = most
-        self._gain = gain
-        self._tokens = most
-
-    def succeeded(self) -> None:
-        """A request succeeded."""
-        self._tokens = min(self._most, self._tokens + self._gain)
-
-    def take(self) -> bool:
-        """Whether one more retry may be made."""
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-
 class Cluster:
     """Sends requests to one cluster."""
 
     def __init__(self, client: opensearchpy.AsyncOpenSearch, limits: Limits) -> None:
         self._client = client
         self.limits = limits
-        self.budget = RetryBudget()
+        self.budget = RetryBudget(most=_BUDGET)
         self.writing = asyncio.Semaphore(limits.writes)
         self.has_template = False
 
@@ -153,7 +135,7 @@ class Cluster:
                     raise opensearch_errors.translated(error) from error
                 await pause(attempt)
                 continue
-            self.budget.succeeded()
+            self.budget.give()
             return answer
         raise AssertionError("the last attempt returns or raises")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from boundary.scope import ObjectPrefix
 from boundary.server import closing
 from services.engines.credentials import ServiceCredentials
 from services.engines.settings import Engines, ObjectsEngine
@@ -73,4 +74,14 @@ def _s3_objects(engine: ObjectsEngine, credentials: ServiceCredentials) -> S3Obj
         ),
         credentials.s3,
     )
-    return S3Objects(client, threads=engine.threads, ensure=credentials.ensure)
+    return S3Objects(
+        client,
+        threads=engine.threads,
+        ensure=credentials.ensure,
+        key_of=_tenant_key if engine.tenant_keys else lambda _: None,
+    )
+
+
+def _tenant_key(prefix: ObjectPrefix) -> str:
+    """The alias of the tenant's key (services/keys/kms.py)."""
+    return f"alias/silo/{prefix.prefix.removesuffix('/')}"

@@ -17,15 +17,20 @@ from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from http.client import HTTPResponse, RemoteDisconnected
+from io import BufferedReader
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import boto3
 import botocore.session
+from botocore.awsrequest import AWSHTTPConnection, AWSHTTPSConnection
 from botocore.config import Config
 from botocore.credentials import CredentialProvider, CredentialResolver, Credentials
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.handlers import add_expect_header
 from urllib3.exceptions import HTTPError
 
+from boundary.retries import RetryBudget
 from services.storage.s3_errors import TRANSIENT, UNDONE, Kind, Refused, kind_of, translated
 
 if TYPE_CHECKING:
@@ -38,6 +43,7 @@ ENGINE_ERRORS = (ClientError, BotoCoreError, HTTPError, OSError)
 """What a call of the client may raise."""
 
 _ATTEMPTS = 4
+_BUDGET = 50.0
 _FIRST_DELAY = 0.05
 _LONGEST_DELAY = 2.0
 
@@ -65,6 +71,44 @@ class S3Endpoint:
     connections: int = 64
 
 
+class _WholeResponse(HTTPResponse):
+    """An answer whose headers were cut off is no answer.
+
+    http.client takes the end of the connection for the end of the headers: a list cut there would read as empty,
+    an object as one without metadata.
+    """
+
+    def begin(self) -> None:
+        reader = _LastLine(self.fp)
+        self.fp = cast("BufferedReader", reader)
+        super().begin()
+        if self.fp is cast("BufferedReader", reader):
+            self.fp = reader.inner
+        if reader.last not in (b"\r\n", b"\n"):
+            self.close()
+            raise RemoteDisconnected("the headers were cut off")
+
+
+class _LastLine:
+    """Reads on behalf of a response, and keeps the last line."""
+
+    def __init__(self, inner: BufferedReader) -> None:
+        self.inner = inner
+        self.last = b""
+
+    def readline(self, limit: int = -1) -> bytes:
+        self.last = self.inner.readline(limit)
+        return self.last
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+for _connection in (AWSHTTPConnection, AWSHTTPSConnection):
+    # For every client of the process: botocore offers no place to say so for one.
+    _connection.response_class = _WholeResponse  # type: ignore[assignment]
+
+
 class _Given(CredentialProvider):
     """Provides the credentials object that it was given."""
 
@@ -89,7 +133,7 @@ def s3_client(endpoint: S3Endpoint, credentials: Credentials | None = None) -> S
     session = botocore.session.get_session()
     if credentials is not None:
         session.register_component("credential_provider", CredentialResolver([_Given(credentials)]))
-    return boto3.Session(botocore_session=session, region_name=endpoint.region).client(
+    client: S3Client = boto3.Session(botocore_session=session, region_name=endpoint.region).client(
         "s3",
         endpoint_url=endpoint.url or None,
         config=Config(
@@ -108,26 +152,10 @@ def s3_client(endpoint: S3Endpoint, credentials: Credentials | None = None) -> S
             },
         ),
     )
-
-
-class RetryBudget:
-    """How much may be repeated: a share of what succeeds, so that a failing engine is not asked more, but less."""
-
-    def __init__(self, *, most: float = 50.0, share: float = 0.1) -> None:
-        self._most = most
-        self._share = share
-        self._left = most
-
-    def earn(self) -> None:
-        """Counts a call that succeeded."""
-        self._left = min(self._most, self._left + self._share)
-
-    def spend(self) -> bool:
-        """Takes one retry, or says that there is none left."""
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
+    # Our bodies are small enough to be sent unasked, which spares a round trip; and where a connection ends within
+    # the answer `100 Continue`, botocore reads on for ever, on a thread that is then lost.
+    client.meta.events.unregister("before-call.s3", add_expect_header)
+    return client
 
 
 class Calls:
@@ -143,7 +171,7 @@ class Calls:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="s3")
         self._attempts = attempts
         self._ensure = ensure
-        self._budget = RetryBudget()
+        self._budget = RetryBudget(most=_BUDGET)
         self.threads = threads
 
     def start(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -185,11 +213,11 @@ class Calls:
                 if kind in provides:
                     raise Refused(kind) from error
                 again = kind in (TRANSIENT if repeatable else UNDONE)
-                if not again or attempt == self._attempts or not self._budget.spend():
+                if not again or attempt == self._attempts or not self._budget.take():
                     raise translated(error, kind) from error
                 await asyncio.sleep(_delay(attempt))
             else:
-                self._budget.earn()
+                self._budget.give()
                 return result
         raise AssertionError("the last attempt returns or raises")
 

@@ -139,9 +139,12 @@ class Copy:
             done[number] = part
 
         starts = range(0, self._present.size, self._part_bytes)
-        async with asyncio.TaskGroup() as copying:
-            for number, start in enumerate(starts, 1):
-                copying.create_task(copy(number, start))
+        try:
+            async with asyncio.TaskGroup() as copying:
+                for number, start in enumerate(starts, 1):
+                    copying.create_task(copy(number, start))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
         return done
 
     async def _abort(self, named: dict[str, Any], upload_id: str) -> None:

@@ -6,7 +6,6 @@ import logging
 from enum import Enum, auto
 
 from botocore.exceptions import (
-    BotoCoreError,
     ClientError,
     ConnectTimeoutError,
     EndpointConnectionError,
@@ -140,4 +139,4 @@ def _described(error: Exception) -> str:
     """The operation and the code; not the message, in which servers repeat keys and access keys."""
     if isinstance(error, ClientError):
         return f"{error.operation_name}: {error.response.get('Error', {}).get('Code', '')}"
-    return f"{type(error).__name__}" + (f": {error}" if isinstance(error, BotoCoreError) else "")
+    return type(error).__name__

@@ -24,6 +24,7 @@ from aiodynamo.sign import make_default_endpoint
 from yarl import URL
 
 from boundary.errors import Unavailable
+from boundary.retries import RetryBudget
 from services.table.dynamodb_errors import (
     ENGINE_ERRORS,
     Failure,
@@ -47,6 +48,8 @@ MAX_CONFLICTS = 12
 KEEP_SECONDS = 15.0
 """How long an idle connection is kept: less than the engine does, so that it seldom hangs up on a call."""
 
+_BUDGET = 100.0
+_BUDGET_PER_SECOND = 5.0
 _FIRST_DELAY = 0.025
 _LONGEST_DELAY = 0.5
 _LARGE = 2**18
@@ -63,41 +66,6 @@ class Writing:
 
     repeatable: bool = True
     unknown: bool = False
-
-
-class RetryBudget:
-    """How many attempts may be repeated, over all calls: few where the engine as a whole is in trouble.
-
-    Repeats take one each; calls that succeed give a tenth back, and so does time.
-    """
-
-    def __init__(
-        self,
-        *,
-        size: float = 100.0,
-        per_second: float = 5.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._size = size
-        self._per_second = per_second
-        self._clock = clock
-        self._left = size
-        self._at = clock()
-
-    def take(self) -> bool:
-        """Whether a repeat may be made, which then counts."""
-        now = self._clock()
-        self._left = min(self._size, self._left + (now - self._at) * self._per_second)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
-    def give(self) -> None:
-        """Counts a call that succeeded."""
-        if self._left < self._size:
-            self._left += 0.1
 
 
 @dataclass(frozen=True)
@@ -162,7 +130,7 @@ class Calls:
         """
         self._client = client
         self._session = session
-        self._budget = budget or RetryBudget()
+        self._budget = budget or RetryBudget(most=_BUDGET, per_second=_BUDGET_PER_SECOND)
         self._sleep = sleep
 
     async def send(

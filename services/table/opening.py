@@ -35,12 +35,18 @@ class OpenTables:
 
 
 async def open_tables(
-    engines: Engines, *, credentials: Credentials, path: Path, readers: int = 4
+    engines: Engines,
+    *,
+    credentials: Credentials,
+    on_capacity: Callable[[str, float], None],
+    path: Path,
+    readers: int = 4,
 ) -> OpenTables:
     """The open tables.
 
     Args:
         credentials: with which DynamoDB is asked.
+        on_capacity: told of the capacity units that each of its calls took, with the name of the action.
         path: the embedded table's file.
         readers: how many threads read it.
     """
@@ -57,6 +63,11 @@ async def open_tables(
         for name, engine in on_dynamodb.items()
     }
     return OpenTables(
-        by_region={name: DynamoTable(each) for name, each in calls.items()},
+        by_region={
+            name: DynamoTable(
+                each, on_capacity=lambda _partition, action, units: on_capacity(action, units)
+            )
+            for name, each in calls.items()
+        },
         background=tuple(closing(each.close) for each in calls.values()),
     )

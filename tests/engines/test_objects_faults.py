@@ -286,6 +286,7 @@ async def test_what_was_acknowledged_under_faults_is_there(
         assert sha256 == hashlib.sha256(path.encode()).hexdigest()
 
 
+@pytest.mark.timeout(150)  # the server takes its time to start, twice
 async def test_a_killed_engine_that_comes_back(tmp_path: Path, prefix: ObjectPrefix) -> None:
     with start_s3(tmp_path / "s3") as server:
         admin = server.client("s3")

@@ -16,7 +16,7 @@ from boundary.errors import Internal, InvalidArgument, ResourceExhausted, SiloEr
 from boundary.guard import GuardViolation
 from boundary.scope import SearchIndex
 from services.search.opensearch import OpenSearchIndexes
-from services.search.opensearch_cluster import Limits, RetryBudget
+from services.search.opensearch_cluster import Limits
 from services.search.opensearch_refresh import SharedRefresh
 from services.search.ports import Document, EventType, Filter, Position
 from tests.contexts import make_context
@@ -318,15 +318,6 @@ async def test_a_name_out_of_grammar_is_not_sent(indexes, engine):
     with pytest.raises(GuardViolation):
         await indexes.count(replace(index_of("A"), name="_all"), filter=Filter())
     assert engine.requests == []
-
-
-def test_a_cluster_that_fails_is_asked_less_often():
-    budget = RetryBudget(most=3, gain=0.5)
-    assert [budget.take() for _ in range(5)] == [True, True, True, False, False]
-    budget.succeeded()
-    assert not budget.take()
-    budget.succeeded()
-    assert budget.take()
 
 
 async def test_searches_at_once_share_a_refresh_that_began_after_they_did():

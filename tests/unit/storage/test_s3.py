@@ -31,7 +31,7 @@ from boundary.scope import ObjectPrefix
 from services.storage import s3_client, s3_listing
 from services.storage.ports import Span, StoredObject, Upload
 from services.storage.s3 import S3Objects
-from services.storage.s3_client import RetryBudget
+from services.storage.s3_copy import Copy
 from services.storage.s3_upload import PART_BYTES, part_sizes
 from tests.contexts import PLACEMENT, make_context
 from tests.unit.storage.s3_moto import PART, client, objects, shared_client
@@ -156,6 +156,24 @@ class TestParts:
         await objects.delete(prefix, "big")
         assert (await objects.head(prefix, "copy")).sha256 == stored.sha256 == copy.sha256
         assert _keys(client) == ["tenant-a/copy"]
+
+    async def test_a_large_copy_is_made_in_parts(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        stored = await _put(objects, prefix, "big", BIG, metadata={"k": "v"})
+        entries = objects._entries
+        present = await entries.find(prefix, "big")
+        copy = Copy(entries, prefix, stored, present, "to", create_only=False, part_bytes=PART)
+        made = await copy.make()
+        assert await objects.head(prefix, "to") == made
+        assert (made.sha256, made.metadata) == (stored.sha256, {"k": "v"})
+        assert await _read(objects, prefix, "to", Span()) == BIG
+        _fail(client, "upload_part_copy", *[LATE] * 99)
+        with pytest.raises(Unavailable):
+            await copy.make()
+        _fail(client, "upload_part_copy", *[_answer("PreconditionFailed", 412)] * 99)
+        assert await copy.make() is None
+        assert _uploads(client) == []
 
     async def test_a_failing_part_leaves_nothing(
         self, objects: S3Objects, prefix: ObjectPrefix, client: Any
@@ -378,14 +396,6 @@ class TestFailures:
         assert "10.0.0.1" not in str(caught.value)
         if isinstance(caught.value, ResourceExhausted) and calls > 1:
             assert caught.value.retry_after
-
-    def test_retries_have_a_budget(self) -> None:
-        budget = RetryBudget(most=3, share=0.5)
-        assert [budget.spend() for _ in range(5)] == [True, True, True, False, False]
-        budget.earn()
-        assert not budget.spend()
-        budget.earn()
-        assert budget.spend()
 
     async def test_a_cancelled_call_ends_while_the_engine_hangs(
         self, objects: S3Objects, prefix: ObjectPrefix, client: Any

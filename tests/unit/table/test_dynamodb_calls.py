@@ -13,6 +13,7 @@ from aiohttp import web
 from yarl import URL
 
 from boundary.errors import Aborted, ResourceExhausted, SiloError, Unavailable
+from boundary.retries import RetryBudget
 from services.table.dynamodb import DynamoTable
 from services.table.dynamodb_calls import (
     MAX_ATTEMPTS,
@@ -20,7 +21,6 @@ from services.table.dynamodb_calls import (
     Calls,
     Http,
     OneAttempt,
-    RetryBudget,
 )
 from services.table.ports import (
     ABSENT,
@@ -86,7 +86,7 @@ class Engine:
         self.requests: list[Request] = []
         self.waits: list[float] = []
         client = Client(self, Rotating(), "local", throttle_config=OneAttempt())
-        budget = RetryBudget(clock=lambda: 0.0)
+        budget = RetryBudget(most=100, clock=lambda: 0.0)
         self.table = DynamoTable(Calls(client, budget=budget, sleep=self._sleep), clock=lambda: 1e9)
 
     async def __call__(self, request: Request) -> Response:
@@ -317,17 +317,6 @@ async def test_an_engine_in_trouble_is_not_asked_ever_more():
         with pytest.raises(Unavailable):
             await engine.table.get(A, "k")
     assert len(engine.requests) == 300  # the calls themselves, and the budget
-
-
-def test_a_budget_fills_with_time_and_success():
-    now = 0.0
-    budget = RetryBudget(size=2, per_second=1, clock=lambda: now)
-    assert [budget.take() for _ in range(3)] == [True, True, False]
-    now = 1.0
-    assert [budget.take() for _ in range(2)] == [True, False]
-    for _ in range(11):
-        budget.give()
-    assert [budget.take() for _ in range(2)] == [True, False]
 
 
 async def test_no_connection_is_told_as_the_client_expects():
