@@ -10,6 +10,8 @@ they are not there, and lays out for each process a folder with what it alone ma
     FOLDER/operator/tls/           what somebody on the inside calls the services with: `silo demo`
     FOLDER/operator/dev-issuer/    the development issuer's private key, for `silo token`
 
+With `--engines` it also makes the keys for the engines of docker-compose.engines.yml (devstack/engine_keys.py).
+
 `python -m devstack.containers onboard GRPC URL` onboards the first tenants, and says what to type, and where the
 gateway is reached from outside.
 """
@@ -26,6 +28,7 @@ from pathlib import Path
 from boundary.peers import PEERS, ensure_peer_tokens
 from devstack.addresses import PROCESSES
 from devstack.certificates import ensure_certificates
+from devstack.engine_keys import lay_out_engine_keys
 from devstack.issuer import DevIssuer, ensure_dev_issuer
 from devstack.settings import SuiteSettings
 from devstack.stack import TENANTS
@@ -94,6 +97,10 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case ["secrets", folder]:
             lay_out(Path(folder))
+            return 0
+        case ["secrets", folder, "--engines"]:
+            lay_out(Path(folder))
+            lay_out_engine_keys(Path(folder), operator=OPERATOR)
             return 0
         case ["onboard", grpc, url]:
             for line in onboard_first_tenants(SuiteSettings.load(), grpc=grpc, url=url):

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 
-from devstack.onboarding import onboard
-from tests.compose.images import base_image, build_context
+from tests.compose.images import base_image, build_context, remove_images
 from tests.compose.programs import compose_command, docker_engine
-from tests.compose.suite import ComposeSuite
-from tests.compose.world import InsideWorld
+from tests.compose.suite import ComposeSuite, Image
+from tests.compose.world import inside_worlds
 from tests.isolation.conftest import gateway
 from tests.isolation.world import World
 
@@ -44,45 +42,41 @@ def docker_environment() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def stack(
+def image(
     docker_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ComposeSuite]:
-    """The suite in containers, in the place of the one in processes."""
+) -> Iterator[Image]:
+    """The suite's image, built by compose."""
     context = tmp_path_factory.mktemp("context")
     build_context(context)
     base, stand_in = base_image(docker_environment)
     project = f"silo-test-{os.getpid()}"
-    suite = ComposeSuite(
+    name = f"{project}:dev"
+    made = Image(
         context=context,
-        home=tmp_path_factory.mktemp("silo-home"),
-        command=compose_command(docker_environment),
+        base=base,
+        command=tuple(compose_command(docker_environment)),
         environment={
             **docker_environment,
             "COMPOSE_PROJECT_NAME": project,
-            "SILO_IMAGE": f"{project}:dev",
+            "SILO_IMAGE": name,
             "SILO_PYTHON_IMAGE": base,
         },
     )
     try:
-        suite.build()
-        suite.up()
-        yield suite
+        made.build()
+        yield made
     finally:
-        suite.down(volumes=True)
-        made = [f"{project}:dev", *([base] if stand_in else [])]
-        for command in (
-            ["docker", "image", "prune", "--force", "--filter", "label=silo.stage=builder"],
-            ["docker", "rmi", "--force", *made],
-        ):
-            subprocess.run(command, env=docker_environment, capture_output=True, check=False)
+        remove_images(docker_environment, [name, *([base] if stand_in else [])])
+
+
+@pytest.fixture(scope="session")
+def stack(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeSuite]:
+    """The suite in containers, in the place of the one in processes."""
+    with ComposeSuite(image, home=tmp_path_factory.mktemp("silo-home")).running() as suite:
+        yield suite
 
 
 @pytest.fixture(scope="session")
 def worlds(stack: ComposeSuite, gateway: grpc.Channel) -> tuple[World, World]:
     """The isolation suite's two tenants, neighbours by prefix."""
-    tenants = ("acme", "acme-corp")
-    onboard(stack.gateway, token=stack.operator_token(), tenants=tenants)
-    made = tuple(InsideWorld(stack, gateway, tenant_id) for tenant_id in tenants)
-    for world in made:
-        world.populate()
-    return made[0], made[1]
+    return inside_worlds(stack, gateway)

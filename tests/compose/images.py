@@ -23,7 +23,8 @@ _DEBIAN_PACKAGES = "python3,python3-venv,ca-certificates"
 _LEFT_OUT = ("./proc/*", "./sys/*", "./dev/*", "./var/cache/apt/*", "./var/lib/apt/lists/*")
 _BUILT_FROM = (
     *("boundary", "cli", "devstack", "gateway", "gen", "services"),
-    *(".dockerignore", "docker-compose.yml", "requirements.lock", "LICENSE", "deploy"),
+    *(".dockerignore", "docker-compose.yml", "docker-compose.engines.yml"),
+    *("requirements.lock", "LICENSE", "deploy"),
 )
 
 
@@ -34,15 +35,8 @@ def base_image(environment: dict[str, str]) -> tuple[str, bool]:
     )
     assert default is not None
     image = environment.get("SILO_PYTHON_IMAGE") or default[1]
-    for attempt in (["docker", "image", "inspect", image], ["docker", "pull", "--quiet", image]):
-        try:
-            done = subprocess.run(
-                attempt, env=environment, capture_output=True, timeout=180, check=False
-            )
-        except subprocess.TimeoutExpired:
-            continue
-        if done.returncode == 0:
-            return image, False
+    if is_at_hand(image, environment):
+        return image, False
     subprocess.run(
         ["docker", "import", str(_root_file_system()), _STAND_IN],
         env=environment,
@@ -51,6 +45,29 @@ def base_image(environment: dict[str, str]) -> tuple[str, bool]:
         timeout=120,
     )
     return _STAND_IN, True
+
+
+def remove_images(environment: dict[str, str], names: list[str]) -> None:
+    """Removes images, and what the classic builder left behind."""
+    for command in (
+        ["docker", "image", "prune", "--force", "--filter", "label=silo.stage=builder"],
+        ["docker", "rmi", "--force", *names],
+    ):
+        subprocess.run(command, env=environment, capture_output=True, check=False)
+
+
+def is_at_hand(image: str, environment: dict[str, str]) -> bool:
+    """Whether the engine has an image or can pull it."""
+    for attempt in (["docker", "image", "inspect", image], ["docker", "pull", "--quiet", image]):
+        try:
+            done = subprocess.run(
+                attempt, env=environment, capture_output=True, timeout=180, check=False
+            )
+        except subprocess.TimeoutExpired:
+            continue
+        if done.returncode == 0:
+            return True
+    return False
 
 
 def _root_file_system() -> Path:

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from devstack.addresses import Addresses
 from devstack.issuer import DevIssuer, private_key_path
 
 PROCESSES = ("gateway", "resolver", "data", "storage", "search")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """The suite's image, and how it is built and used.
+
+    Attributes:
+        context: the folder of the compose files, and of what the image is built from.
+        base: the image that it is built on.
+        command: how compose is called.
+        environment: what compose is given.
+    """
+
+    context: Path
+    base: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+
+    def build(self) -> None:
+        """Builds it, or builds it anew."""
+        _run([*self.command, "build"], cwd=self.context, environment=self.environment, timeout=400)
 
 
 class ComposeSuite:
@@ -21,32 +45,38 @@ class ComposeSuite:
     """
 
     def __init__(
-        self, *, context: Path, home: Path, command: Sequence[str], environment: dict[str, str]
+        self, image: Image, *, home: Path, files: Sequence[str] = (), **variables: str
     ) -> None:
         """Takes the parts.
 
         Args:
-            context: the folder of the compose file.
-            command: how compose is called.
+            files: the compose files; the one alone where empty.
+            variables: what those ask of the environment besides.
         """
         self.home = home
         self.addresses = Addresses.free()
-        self._context = context
-        self._command = tuple(command)
+        self._image = image
         self._environment = {
-            **environment,
+            **image.environment,
+            **({"COMPOSE_FILE": os.pathsep.join(files)} if files else {}),
+            **variables,
             "SILO_GATEWAY_PORT": _port(self.addresses.grpc["gateway"]),
             "SILO_HTTP_PORT": _port(self.addresses.http["gateway"]),
             "SILO_STORAGE_PORT": _port(self.addresses.http["storage"]),
         }
 
-    def build(self) -> None:
-        """Builds the image."""
-        self.compose("build", timeout=400)
+    @contextmanager
+    def running(self) -> Iterator[ComposeSuite]:
+        """The suite, up; gone when this ends."""
+        try:
+            self.up()
+            yield self
+        finally:
+            self.down(volumes=True)
 
     def up(self) -> None:
         """Returns once every process is healthy and the first tenants are onboarded."""
-        self.compose("up", "-d", timeout=180)
+        self.compose("up", "-d", timeout=300)
         onboard = self.compose("ps", "--all", "-q", "onboard").strip()
         code = self.docker("wait", onboard, timeout=60).strip()
         assert code == "0", self.compose("logs", "--no-color", "onboard")
@@ -60,7 +90,7 @@ class ComposeSuite:
 
     def compose(self, *arguments: str, timeout: float = 60.0) -> str:
         """What compose prints to standard output."""
-        return self._run([*self._command, *arguments], timeout)
+        return self._run([*self._image.command, *arguments], timeout)
 
     def docker(self, *arguments: str, timeout: float = 60.0) -> str:
         """What docker prints to standard output."""
@@ -97,18 +127,26 @@ class ComposeSuite:
         """A JWT for a platform operator."""
         return DevIssuer.load(self.home).sign_operator(ttl=ttl)
 
-    def _run(self, command: list[str], timeout: float) -> str:
-        done = subprocess.run(
-            command,
-            cwd=self._context,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
+    def _run(self, command: Sequence[str], timeout: float) -> str:
+        return _run(
+            command, cwd=self._image.context, environment=self._environment, timeout=timeout
         )
-        assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-        return done.stdout
+
+
+def _run(
+    command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], timeout: float
+) -> str:
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
 
 
 def _port(address: str) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import time
 
+import grpc
+
+from devstack.onboarding import onboard
 from tests.compose.suite import ComposeSuite
 from tests.isolation.world import World
 
@@ -40,3 +43,13 @@ class InsideWorld(World):
             self._contexts = json.loads(self.stack.inside(program))
             self._resolved_at = time.monotonic()
         return self._contexts
+
+
+def inside_worlds(stack: ComposeSuite, gateway: grpc.Channel) -> tuple[World, World]:
+    """Two tenants of which one's id begins like the other's: neighbours by prefix."""
+    tenants = ("acme", "acme-corp")
+    onboard(stack.gateway, token=stack.operator_token(), tenants=tenants)
+    made = tuple(InsideWorld(stack, gateway, tenant_id) for tenant_id in tenants)
+    for world in made:
+        world.populate()
+    return made[0], made[1]
