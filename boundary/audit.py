@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,17 @@ afterwards is refused unserved, and past this number those refusals are not kept
 
 _MAX_RESOURCE = 1024
 """Characters of a resource's name that are kept; longer ones break their own grammar and were refused."""
+
+
+_MAX_TENANT = 64
+"""Characters of a tenant's id that are kept: more than any has; a JWT may claim whatever it likes."""
+
+_MAX_RESOURCES = 200
+_MAX_NAME = 200
+
+
+def _several(resources: Sequence[str]) -> list[str]:
+    return [name[:_MAX_NAME] for name in resources[:_MAX_RESOURCES]]
 
 
 def _bounded(resource: str) -> str:
@@ -75,14 +87,16 @@ class AuditLog:
             self._second = second
             self._to_the_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         context, resource = call.context, call.resource
+        vouched = context or call.caller
         line = orjson.dumps(
             {
                 # RFC 3339, to the millisecond
                 "time": f"{self._to_the_second}.{int((now - second) * 1000):03d}Z",
                 "request_id": call.request_id,
                 "service": self._service,
-                "tenant": call.tenant_id or "",
+                "tenant": (call.tenant_id or "")[:_MAX_TENANT],
                 "principal": call.principal,
+                "issuer": vouched.issuer if vouched else "",
                 "actor": context.actor if context else "",
                 "method": call.method.name,
                 "resource": resource if len(resource) <= _MAX_RESOURCE else _bounded(resource),
@@ -90,6 +104,7 @@ class AuditLog:
                 "status": status,
                 "reason": reason,
                 "duration_ms": round(call.seconds * 1000, 3),
+                **({"resources": _several(call.resources)} if call.resources else {}),
             },
             option=orjson.OPT_APPEND_NEWLINE,
         )

@@ -27,7 +27,8 @@ _KEYS_LIFETIME = 300.0
 _KEYS_RETRY = 0.5
 _RENEW_BEFORE = 15.0
 _CACHE_SIZE = 10_000
-_MAX_BACKOFF = 0.05
+_MAX_BACKOFF = 0.5
+_TELL_SECONDS = 10.0
 
 
 def unreachable(service: str) -> Unavailable:
@@ -96,7 +97,7 @@ class TenantWatch:
 
     async def run(self) -> None:
         """Follows until it is cancelled. `synced` is set while the states are complete and current."""
-        backoff = 0.01
+        backoff, told_at = 0.01, float("-inf")
         while True:
             try:
                 async for message in self._stub.WatchTenants(
@@ -105,7 +106,9 @@ class TenantWatch:
                     backoff = 0.01
                     self._take(message)
             except grpc.aio.AioRpcError as error:
-                _log.warning("the tenants' states are not followed: %s", error.code().name)
+                if time.monotonic() - told_at > _TELL_SECONDS:
+                    told_at = time.monotonic()
+                    _log.warning("the tenants' states are not followed: %s", error.code().name)
             self.synced.clear()
             await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             backoff = min(_MAX_BACKOFF, backoff * 2)

@@ -33,6 +33,8 @@ _OPTIONS = (
     ("grpc.http2.max_ping_strikes", 0),
 )
 
+_LOOPBACK = ("127.", "localhost:", "[::1]:", "unix:")
+
 EDGE_OPTIONS = (
     ("grpc.max_concurrent_streams", 256),
     ("grpc.max_connection_idle_ms", 600_000),
@@ -112,6 +114,10 @@ class Server:
         self._grpc = server
         for service in ("", *self._services):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        if self._tls is None and not self._listen.startswith(_LOOPBACK):
+            _log.warning(
+                "%s listens on %s in the clear, beyond this machine", self.name, self._listen
+            )
         _log.info("%s listens on %s", self.name, self._listen)
 
     async def stop(self) -> None:

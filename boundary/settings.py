@@ -26,7 +26,12 @@ class ProcessSettings(BaseSettings):
         log_level: the least level that is logged to standard error.
     """
 
-    model_config = SettingsConfigDict(env_prefix="SILO_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="SILO_",
+        env_ignore_empty=True,  # what compose files and shells leave empty is not set
+        extra="ignore",
+        frozen=True,
+    )
 
     home: Path = Path(".silo")
     environment: Literal["development", "production"] = "production"

@@ -26,6 +26,9 @@ from boundary.permissions import Permissions
 AUTHORIZATION_KEY = "authorization"
 """The metadata key that carries a caller's JWT, as `Bearer {token}`."""
 
+OWN_PRINCIPALS = ("service:", "signed-url:")
+"""What the names of the platform's own principals begin with: no issuer's subject may be taken for one."""
+
 TENANT_CLAIM = "custom:tenantId"
 PERMISSIONS_CLAIM = "custom:permissions"
 
@@ -213,6 +216,8 @@ def _caller_of(claims: Mapping[str, Any], token: str) -> Caller:
     subject, tenant_id = claims["sub"], claims.get(TENANT_CLAIM, "")
     if not isinstance(subject, str) or not is_principal_id(subject):
         raise _refused("TOKEN_CLAIMS", "the token's subject is not accepted")
+    if subject.startswith(OWN_PRINCIPALS):
+        raise _refused("TOKEN_CLAIMS", "the token's subject is one of the platform's own")
     if not isinstance(tenant_id, str):
         raise _refused("TOKEN_CLAIMS", "the token's tenant is not a string")
     permissions = _permissions(claims.get(PERMISSIONS_CLAIM, ()))

@@ -29,8 +29,14 @@ def engines() -> None:
 @app.command()
 def create(file: File = None) -> None:
     """Make what is not there, and switch on what is off. Nothing is ever taken away."""
+    failed = False
     for place in places_in(_load(file)):
-        typer.echo(f"{place.name}: {_run(place, place.create)}")
+        done = _run(place, place.create)
+        failed = failed or done is None
+        if done is not None:
+            typer.echo(f"{place.name}: {done}")
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -39,8 +45,9 @@ def check(file: File = None) -> None:
     differs = False
     for place in places_in(_load(file)):
         found = _run(place, place.drift)
-        differs = differs or bool(found)
-        typer.echo(f"{place.name}: {'; '.join(found) or 'as it should be'}")
+        differs = differs or found is None or bool(found)
+        if found is not None:
+            typer.echo(f"{place.name}: {'; '.join(found) or 'as it should be'}")
     if differs:
         raise typer.Exit(1)
 
@@ -51,14 +58,18 @@ def _load(file: Path | None) -> Engines:
         raise typer.Exit(2)
     try:
         return Engines.model_validate_json(file.read_bytes())
+    except OSError as error:
+        typer.echo(f"silo engines: {file} cannot be read: {error.strerror}", err=True)
+        raise typer.Exit(2) from error
     except ValueError as error:
         typer.echo(f"silo engines: {file} is not in the form: {error}", err=True)
         raise typer.Exit(2) from error
 
 
-def _run(place: Place, work: Callable[[], T]) -> T:
+def _run(place: Place, work: Callable[[], T]) -> T | None:
+    """What work returns; None where it failed, which is told, and the other places go on."""
     try:
         return work()
     except FAILURES as error:
         typer.echo(f"{place.name}: {error}", err=True)
-        raise typer.Exit(1) from error
+        return None

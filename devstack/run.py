@@ -29,6 +29,14 @@ def run(console: Console | None = None, *, errors: Console | None = None) -> int
     except ValueError as error:
         errors.print(Text(f"silo up: a setting is malformed: {error}", style="red"))
         return 2
+    if settings.environment.get("SILO_ENVIRONMENT", "development") != "development":
+        errors.print(
+            Text(
+                "silo up: this is the development suite; docs/deploying.md says how to deploy",
+                "red",
+            )
+        )
+        return 2
     stack = Stack(
         home=settings.home,
         addresses=settings.addresses,

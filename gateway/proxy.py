@@ -24,7 +24,7 @@ from boundary.interceptors.serve import (
     Rpc,
     message_too_large,
     metadata_of,
-    read_message,
+    read_bytes,
     serve,
 )
 from boundary.interceptors.shapes import HandlerOf, stream_handler, unary_handler
@@ -207,7 +207,8 @@ async def _passing_requests(upstream: Upstream, rpc: Rpc, call: Call) -> AsyncIt
 
 async def _pass_requests(upstream: Upstream, rpc: Rpc, call: Call) -> None:
     try:
-        while (raw := await read_message(rpc, call)) is not None:
+        # A message that is too large is the service's to refuse, and to record.
+        while (raw := await read_bytes(rpc, call)) is not None:
             await upstream.write(raw)
         await upstream.done_writing()
     except (grpc.aio.AioRpcError, asyncio.InvalidStateError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from asyncio import Task
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,7 @@ class Call:
         context: the verified tenant context; None for methods that take another credential.
         caller: the verified JWT; None for methods that take another credential.
         resource: what the call is about, for the audit record.
+        resources: what a call is about that is about several things.
         task: the task that serves the call.
         refusal: set where the call is ended from outside, before its task is cancelled.
         error: how the call failed, or None while it has not.
@@ -55,6 +57,7 @@ class Call:
     context: TenantContext | None = field(init=False, default=None)
     caller: Caller | None = field(init=False, default=None)
     resource: str = field(init=False, default="")
+    resources: Sequence[str] = field(init=False, default=())
     refusal: SiloError | None = field(init=False, default=None)
     error: SiloError | None = field(init=False, default=None)
     status: str = field(init=False, default="OK")

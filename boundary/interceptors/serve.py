@@ -106,19 +106,29 @@ def metadata_of(rpc: Rpc) -> Metadata:
 async def read_message(rpc: Rpc, call: Call) -> bytes | None:
     """The caller's next message as bytes, or None once the caller has ended its stream.
 
+    Raises:
+        ResourceExhausted: the message is over the limit.
+        Cancelled: see read_bytes.
+    """
+    raw = await read_bytes(rpc, call)
+    if raw is not None and len(raw) > MAX_MESSAGE_BYTES:
+        raise message_too_large()
+    return raw
+
+
+async def read_bytes(rpc: Rpc, call: Call) -> bytes | None:
+    """The caller's next message, whatever its size, or None once the caller has ended its stream.
+
     grpc.aio's read answers EOF where the caller half-closed and also where the call was cut off, in which case
     it cancels the call's task a moment later. What was cut off must never pass for complete. A second read goes
     through gRPC's core behind the event that tells of the cut, so that by its return the task is being cancelled
     if it ever will be.
 
     Raises:
-        ResourceExhausted: the message is over the limit.
         Cancelled: the call was cut off; raised where another task than the call's own reads.
     """
     raw = await rpc.read()
     if isinstance(raw, bytes):
-        if len(raw) > MAX_MESSAGE_BYTES:
-            raise message_too_large()
         return raw
     await rpc.read()
     if call.task is not None and call.task.cancelling():

@@ -153,6 +153,7 @@ class EntityServicer:
         self, request: entity_pb2.BatchGetEntitiesRequest, call: Call
     ) -> entity_pb2.BatchGetEntitiesResponse:
         """Reads entities of any kind."""
+        call.resources = request.names
         read = await self._batches.read(call.tenant, request.names)
         return entity_pb2.BatchGetEntitiesResponse(
             entities=read.entities, missing_names=read.missing
@@ -162,6 +163,7 @@ class EntityServicer:
         self, request: entity_pb2.BatchWriteEntitiesRequest, call: Call
     ) -> entity_pb2.BatchWriteEntitiesResponse:
         """Makes writes, each for itself."""
+        call.resources = [_written(write) for write in request.writes]
         outcomes = await self._batches.write(call.tenant, request.writes)
         return entity_pb2.BatchWriteEntitiesResponse(
             results=[_result(outcome, call.request_id) for outcome in outcomes]
@@ -171,8 +173,21 @@ class EntityServicer:
         self, request: entity_pb2.TransactEntitiesRequest, call: Call
     ) -> entity_pb2.TransactEntitiesResponse:
         """Makes writes, all or none."""
+        call.resources = [_written(write) for write in request.writes]
         entities = await self._batches.transact(call.tenant, request.writes)
         return entity_pb2.TransactEntitiesResponse(entities=entities)
+
+
+def _written(write: entity_pb2.Write) -> str:
+    """What a write is about, for the audit record: `delete campaigns/spring`."""
+    operation = write.WhichOneof("operation")
+    if operation is None:
+        return ""
+    if operation == "delete":
+        return f"delete {write.delete.name}"
+    entity = write.create.entity if operation == "create" else write.update.entity
+    kind = entity.WhichOneof("entity")
+    return f"{operation} {getattr(entity, kind).name if kind else ''}"
 
 
 def _result(outcome: entity_pb2.Entity | SiloError, request_id: str) -> entity_pb2.WriteResult:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
+from opensearchpy import OpenSearchException
 
 from boundary.errors import SiloError
 from services.aws.process_credentials import ProcessDynamoCredentials
@@ -20,7 +21,7 @@ from services.storage.s3_client import S3Endpoint, s3_client
 from services.table import dynamodb_tables
 from services.table.dynamodb_calls import Calls, connect
 
-FAILURES = (SiloError, ClientError, BotoCoreError, OSError)
+FAILURES = (SiloError, ClientError, BotoCoreError, OpenSearchException, OSError, ValueError)
 """What the functions of a place raise where the engine does not answer or refuses."""
 
 

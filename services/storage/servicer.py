@@ -78,6 +78,7 @@ class ObjectServicer:
         self, request: object_pb2.CopyObjectRequest, call: Call
     ) -> object_pb2.CopyObjectResponse:
         """CopyObject."""
+        call.resources = (request.source_path, request.destination_path)
         stored = await self._operations.copy(
             call.tenant,
             request.source_path,

@@ -101,3 +101,37 @@ def test_a_signed_url_is_named_by_the_service_and_not_by_the_caller(
         assert request_id not in answer.url
         ids.add(url_id)
     assert len(ids) == 2
+
+
+def test_a_call_about_several_things_names_them(worlds: tuple[World, World]) -> None:
+    world = worlds[0]
+    (method,) = [m for m in EDGE_METHODS if m.descriptor.name == "BatchWriteEntities"]
+    request_id = f"batch-{time.time_ns()}"
+    request = method.request_type(
+        writes=[
+            {"create": {"entity": {"campaign": {"name": "campaigns/batched"}}}},
+            {"delete": {"name": "lists/nothing"}},
+        ]
+    )
+    call(world.channel, method, request, (*world.metadata, ("x-request-id", request_id)))
+    (record,) = records_of(world.stack.home, request_id, method)
+    assert record["resources"] == ["create campaigns/batched", "delete lists/nothing"]
+
+
+def test_a_streamed_message_that_is_too_large_is_recorded_as_what_it_was(
+    worlds: tuple[World, World],
+) -> None:
+    world = worlds[0]
+    (method,) = [m for m in EDGE_METHODS if m.descriptor.name == "UploadObject"]
+    request_id = f"large-{time.time_ns()}"
+    requests = [
+        method.request_type(spec={"path": "exports/large"}),
+        method.request_type(chunk=bytes(5 * 1024 * 1024)),
+    ]
+    with pytest.raises(grpc.RpcError) as refused:
+        world.channel.stream_unary(
+            method.path, request_serializer=method.request_type.SerializeToString
+        )(iter(requests), metadata=(*world.metadata, ("x-request-id", request_id)), timeout=10)
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    (record,) = records_of(world.stack.home, request_id, method)
+    assert (record["status"], record["reason"]) == ("RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE")

@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[3]
 
 ADAPTERS = {
     "services/aws/botocore_credentials.py",
-    "services/aws/directory_credentials.py",
     "services/aws/dynamodb_credentials.py",
+    "services/aws/process_credentials.py",
     "services/aws/sts.py",
     "services/keys/kms.py",
 }

@@ -202,6 +202,8 @@ async def test_nesting_of_any_depth_is_no_defect_of_ours(
         ({"sub": ""}, "TOKEN_CLAIMS"),
         ({"sub": "two words"}, "TOKEN_CLAIMS"),
         ({"sub": "x" * 257}, "TOKEN_CLAIMS"),
+        ({"sub": "service:gateway"}, "TOKEN_CLAIMS"),
+        ({"sub": "signed-url:0011"}, "TOKEN_CLAIMS"),
         ({"custom:tenantId": 7}, "TOKEN_CLAIMS"),
         ({"custom:tenantId": ["A"]}, "TOKEN_CLAIMS"),
         ({"custom:permissions": {"a": 1}}, "TOKEN_CLAIMS"),

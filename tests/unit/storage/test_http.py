@@ -328,6 +328,10 @@ async def test_a_put_that_is_cut_off_leaves_nothing(
     await _until_files(bucket_folder, 0)
     with current(site.tenant):
         assert await site.files.head(site.tenant.objects, "x") is None
+    for _ in range(500):  # it is recorded when the call has ended
+        if site.records():
+            break
+        await asyncio.sleep(0.01)
     assert site.records()[-1]["status"] == "CANCELLED"
 
 
