@@ -70,8 +70,9 @@ class LeaseLost(Exception):
 class Intents:
     """Begins, finishes and resolves intents.
 
-    Attributes:
-        unfinished: the tenants in which an intent was begun here or met and was not seen to end.
+    It also remembers which tenants recovery has to look at: those in which an intent was begun here, until its
+    lease is long over. A look before that proves nothing: the intent may be on its way to the table, or not yet in
+    the index.
     """
 
     def __init__(
@@ -80,7 +81,24 @@ class Intents:
         self._table = table
         self._content = content
         self._clock = clock
-        self.unfinished: set[TenantId] = set()
+        self._look_until: dict[TenantId, int] = {}
+
+    def look_again(self, tenant_id: TenantId) -> None:
+        """Has recovery look at a tenant until a lease that begins now is long over."""
+        self._look_until[tenant_id] = self._clock() + 2 * LEASE_SECONDS * NANOS
+
+    def to_look_at(self, tenant_id: TenantId) -> bool:
+        """Whether recovery has to look at a tenant."""
+        return tenant_id in self._look_until
+
+    def looked(self, tenant_id: TenantId, *, began: int) -> None:
+        """Notes that a look which began then found nothing: with every lease long over there is nothing."""
+        if self._look_until.get(tenant_id, began) <= began:
+            self._look_until.pop(tenant_id, None)
+
+    def now(self) -> int:
+        """Nanoseconds since the epoch."""
+        return self._clock()
 
     def new(self, kind: IntentKind, *, sha256: str = "", after: Item | None = None) -> Intent:
         """An intent with a token and a lease of its own."""
@@ -114,7 +132,7 @@ class Intents:
         Raises:
             ConditionFailed, ItemTooLarge: it was not stored.
         """
-        self.unfinished.add(tenant.tenant_id)
+        self.look_again(tenant.tenant_id)
         item = pending_item(tenant.partition, key, before, intent)
         put = Put(sort_key=TEMPLATES.sort_key(key), item=item, condition=condition)
         await self._table.write(tenant.partition, put)

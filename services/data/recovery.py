@@ -60,23 +60,23 @@ class Recovery:
             self._seen.clear()
             self._seen_from = time.monotonic()
         for tenant_id in tuple(self._tenants()):
-            if tenant_id in self._seen and tenant_id not in self._intents.unfinished:
+            if tenant_id in self._seen and not self._intents.to_look_at(tenant_id):
                 continue
             try:
                 await self._sweep_tenant(tenant_id)
             except SiloError as error:
-                self._intents.unfinished.add(tenant_id)
+                self._intents.look_again(tenant_id)
                 _log.warning("recovery in tenant %s is put off: %s", tenant_id, error.reason)
             self._seen.add(tenant_id)
 
     async def _sweep_tenant(self, tenant_id: TenantId) -> None:
-        # What is begun from here on adds the tenant again; what is met and left does so below.
-        self._intents.unfinished.discard(tenant_id)
+        began = self._intents.now()
         token = await self._contexts.for_tenant(tenant_id, audience=AUDIENCE)
         context = await self._verifier.verify(token)
         with serving(context):
             for stored in await self._pending(context):
                 await self._resolve(context, stored)
+        self._intents.looked(tenant_id, began=began)
 
     async def _pending(self, tenant: TenantContext) -> list[Stored]:
         """The records with an intent, read before any is resolved and leaves the index."""
@@ -101,7 +101,7 @@ class Recovery:
         if intent is None:
             return
         if not self._intents.expired(intent):
-            self._intents.unfinished.add(tenant.tenant_id)
+            self._intents.look_again(tenant.tenant_id)
             return
         key = EntityId(stored.sort_key.removeprefix(TEMPLATES.prefix))
         await self._intents.resolve(tenant, key, stored.item)

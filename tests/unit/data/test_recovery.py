@@ -120,14 +120,43 @@ async def test_tenants_with_nothing_unfinished_are_looked_at_once(recovery, cont
     assert contexts.asked == ["A", "A-1", "B"]
 
 
-async def test_a_tenant_that_writes_is_looked_at_again(recovery, contexts, templates, tenant):
+async def test_a_tenant_that_writes_is_looked_at_until_its_leases_are_long_over(
+    recovery, contexts, templates, *, tenant, clock
+):
     await recovery.sweep()
     await templates.create(
         tenant, template_id="t", message=Template(display_name="T"), content=b"x"
     )
     await recovery.sweep()
+    clock.pass_seconds(2 * LEASE_SECONDS)
     await recovery.sweep()
-    assert contexts.asked == ["A", "A-1", "B", "A"]
+    await recovery.sweep()
+    assert contexts.asked == ["A", "A-1", "B", "A", "A"]
+
+
+async def test_a_look_while_an_intent_is_on_its_way_does_not_lose_it(
+    recovery, templates, content, engine, *, table, tenant, clock
+):
+    """The table is slow with the intent, and recovery looks at the tenant before it is there."""
+    write = type(table).write
+
+    async def after_a_look(self, partition, written):
+        type(table).write = write
+        await recovery.sweep()
+        return await write(self, partition, written)
+
+    await recovery.sweep()
+    type(table).write = after_a_look
+    content.before = lambda call: (_ for _ in ()).throw(Crash) if call == "put" else None
+    with pytest.raises(Crash):
+        await templates.create(
+            tenant, template_id="t", message=Template(display_name="T"), content=b"x"
+        )
+    content.before = lambda _: None
+    assert await records(engine) == {"A": False}
+    clock.pass_seconds(LEASE_SECONDS)
+    await recovery.sweep()
+    assert await records(engine) == {}
 
 
 async def test_a_tenant_that_comes_later_is_looked_at(recovery, contexts, known):
