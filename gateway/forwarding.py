@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, TypeVarTuple
 
@@ -94,7 +93,7 @@ class Forwarding:
     def _timeout(self, call: Call) -> float | None:
         if call.deadline is None:
             return self._seconds
-        return max(0.0, call.deadline - time.monotonic())
+        return call.remaining(at_most=float("inf"))
 
 
 def _metadata(call: Call, resolved: Resolved | None) -> Metadata:

@@ -7,21 +7,17 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from botocore.exceptions import BotoCoreError, ClientError
-from opensearchpy import OpenSearchException
-
 from boundary.errors import SiloError
 from services.aws.process_credentials import ProcessDynamoCredentials
 from services.engines.settings import Engines, ObjectsEngine, SearchEngine, TableEngine
 from services.search import opensearch_administration
-from services.search.opening import search_client
-from services.search.opensearch_cluster import Cluster, Limits
+from services.search.opensearch_cluster import CLIENT_ERRORS, Cluster, Limits, client_of
 from services.storage import s3_buckets
-from services.storage.s3_client import S3Endpoint, s3_client
+from services.storage.s3_client import ENGINE_ERRORS, S3Endpoint, s3_client
 from services.table import dynamodb_tables
 from services.table.dynamodb_calls import Calls, connect
 
-FAILURES = (SiloError, ClientError, BotoCoreError, OpenSearchException, OSError, ValueError)
+FAILURES = (SiloError, *ENGINE_ERRORS, *CLIENT_ERRORS, ValueError)
 """What the functions of a place raise where the engine does not answer or refuses."""
 
 
@@ -118,7 +114,7 @@ def _cluster(region: str, name: str, engine: SearchEngine) -> Place:
 @asynccontextmanager
 async def _search(engine: SearchEngine) -> AsyncIterator[Cluster]:
     limits = Limits()
-    cluster = Cluster(search_client(engine, limits), limits)
+    cluster = Cluster(client_of(engine, limits), limits)
     try:
         yield cluster
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from services.aws.botocore_credentials import TenantBotocoreCredentials
 from services.aws.dynamodb_credentials import TenantDynamoCredentials
@@ -13,9 +13,7 @@ from services.aws.sessions import TenantSessions
 from services.aws.sts import StsIssuer, sts_client
 from services.engines import settings
 
-if TYPE_CHECKING:
-    from aiodynamo.credentials import Credentials as DynamoCredentials
-    from botocore.credentials import Credentials as BotocoreCredentials
+DynamoCredentials = TenantDynamoCredentials | ProcessDynamoCredentials
 
 
 class ServiceCredentials:
@@ -32,7 +30,7 @@ class ServiceCredentials:
         """Takes the engines, and the service whose policy sessions get (services.aws.policy.FILES)."""
         sessions = _sessions(engines, service=service)
         self.dynamodb: DynamoCredentials
-        self.s3: BotocoreCredentials | None = None
+        self.s3: TenantBotocoreCredentials | None = None
         self.ensure: Callable[[], Awaitable[object]] | None = None
         if sessions is None:
             own = ProcessDynamoCredentials()

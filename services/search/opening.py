@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import opensearchpy
 
 from boundary.context import current_context
 from boundary.errors import Unavailable
@@ -15,7 +12,7 @@ from boundary.scope import SearchIndex
 from boundary.server import closing
 from services.engines.settings import Engines, SearchEngine
 from services.search.opensearch import OpenSearchIndexes
-from services.search.opensearch_cluster import Limits, connect
+from services.search.opensearch_cluster import client_of
 from services.search.opensearch_template import Sizing
 from services.search.ports import Indexes
 from services.search.sqlite import SqliteIndexes
@@ -62,7 +59,7 @@ def open_indexes(engines: Engines, *, folder: Path, open_limit: int) -> OpenInde
     indexes = OpenSearchIndexes(
         lambda index: engine_of(index).url,
         sizing=lambda index: _sizing(engine_of(index)),
-        client=lambda url, limits: search_client(by_url[url], limits),
+        client=lambda url, limits: client_of(by_url[url], limits),
     )
     return OpenIndexes(indexes=indexes, background=(closing(indexes.aclose),))
 
@@ -72,14 +69,3 @@ def _sizing(engine: SearchEngine) -> Sizing:
     context = current_context()
     shards = engine.shards.get(context.tier, 1) if context else 1
     return Sizing(shards=shards, replicas=engine.replicas)
-
-
-def search_client(engine: SearchEngine, limits: Limits) -> opensearchpy.AsyncOpenSearch:
-    """A client of a cluster, with the credentials that the engines file names."""
-    options: dict[str, Any] = {}
-    if engine.username:
-        password = engine.password_file.read_text().strip() if engine.password_file else ""
-        options["http_auth"] = (engine.username, password)
-    if engine.ca_file is not None:
-        options["ca_certs"] = str(engine.ca_file)
-    return connect(engine.url, limits, **options)

@@ -17,7 +17,11 @@ import opensearchpy
 import orjson
 
 from boundary.retries import RetryBudget
+from services.engines.settings import SearchEngine
 from services.search import opensearch_errors
+
+CLIENT_ERRORS = (opensearchpy.OpenSearchException,)
+"""What making a client or asking it may raise."""
 
 _TRIES = 4
 _BUDGET = 10.0
@@ -161,6 +165,17 @@ def connect(url: str, limits: Limits, **options: Any) -> opensearchpy.AsyncOpenS
         max_retries=0,  # retries are ours, with pauses and a budget
         **options,
     )
+
+
+def client_of(engine: SearchEngine, limits: Limits) -> opensearchpy.AsyncOpenSearch:
+    """A client of a cluster, with the credentials that the engines file names."""
+    options: dict[str, Any] = {}
+    if engine.username:
+        password = engine.password_file.read_text().strip() if engine.password_file else ""
+        options["http_auth"] = (engine.username, password)
+    if engine.ca_file is not None:
+        options["ca_certs"] = str(engine.ca_file)
+    return connect(engine.url, limits, **options)
 
 
 class _Json(opensearchpy.JSONSerializer):

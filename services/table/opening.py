@@ -6,17 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from boundary.server import closing
+from services.engines.credentials import DynamoCredentials
 from services.engines.settings import Engines
 from services.table.dynamodb import DynamoTable
 from services.table.dynamodb_calls import connect
 from services.table.ports import Table
 from services.table.sqlite import open_table
-
-if TYPE_CHECKING:
-    from aiodynamo.credentials import Credentials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +34,7 @@ class OpenTables:
 async def open_tables(
     engines: Engines,
     *,
-    credentials: Credentials,
+    credentials: DynamoCredentials,
     on_capacity: Callable[[str, float], None],
     path: Path,
     readers: int = 4,
