@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import jwt
 
 from boundary import scope
-from boundary.errors import Unauthenticated
+from boundary.errors import Unauthenticated, tenant_read_only
 from boundary.ids import PrincipalId, TenantId, TenantSlug, is_tenant_id, slug_of
 from boundary.permissions import Permissions
 
@@ -35,6 +35,17 @@ CONTEXT_LIFETIME = 60
 
 CLOCK_SKEW = 5
 """Seconds by which clocks of the platform may differ. It is granted to the start of a context, not its end."""
+
+ACTIVE = "ACTIVE"
+MOVING = "MOVING"
+WORKING = (ACTIVE, MOVING)
+"""The statuses in which a tenant's callers are served: in the second, they read."""
+
+LIFECYCLE_PRINCIPAL = PrincipalId("service:resolver")
+"""Who works on a tenant in the platform's name, whatever the tenant's status."""
+
+READ = ".read"
+"""What the permissions end in that change nothing."""
 
 _CACHE_SIZE = 20_000
 _SEAL = object()
@@ -58,7 +69,7 @@ class TenantContext:
         tenant_id: the tenant.
         slug: its lower-cased id.
         name: the organisation's name.
-        status: `ACTIVE`; a context of any other status is not minted.
+        status: `ACTIVE` or `MOVING` for a caller's context; any for the platform's own work.
         tier: `BASIC`, `STANDARD` or `PREMIUM`.
         permissions: what the principal may do.
         principal: who calls.
@@ -77,6 +88,8 @@ class TenantContext:
         index: the tenant's search index.
         key: the tenant's key.
         token: the context as it travelled, for asking the resolver to delegate it.
+        lifecycle: whether this is the platform's own work on the tenant (onboarding, purge, moving): it holds
+            `lifecycle.` permissions alone, which no caller's context can, and is valid in every status.
     """
 
     seal: object
@@ -102,10 +115,22 @@ class TenantContext:
     index: scope.SearchIndex
     key: scope.TenantKey
     token: str = field(repr=False)
+    lifecycle: bool = False
 
     def __post_init__(self) -> None:
         if self.seal is not _SEAL:
             raise TypeError("a TenantContext comes from ContextVerifier.verify")
+
+    def require(self, permission: str) -> None:
+        """Returns where the principal may do what the permission says, in the tenant's present status.
+
+        Raises:
+            PermissionDenied: the principal lacks the permission.
+            Unavailable: the tenant's data is being moved, and the permission is not one to read.
+        """
+        self.permissions.require(permission)
+        if self.status == MOVING and not self.lifecycle and not permission.endswith(READ):
+            raise tenant_read_only()
 
 
 class ContextKeys(Protocol):
@@ -214,17 +239,21 @@ def _context_of(claims: Mapping[str, Any], token: str) -> TenantContext:
         raise ValueError("the context's names are not its tenant's")
     if expires_at - issued_at > CONTEXT_LIFETIME or issued_at > time.time() + CLOCK_SKEW:
         raise ValueError("the context's times are out of bounds")
-    if claims["status"] != "ACTIVE":
-        raise ValueError("the context's tenant is not active")
+    permissions, status = Permissions(claims["permissions"]), str(claims["status"])
+    lifecycle = permissions.lifecycle_alone and claims["sub"] == LIFECYCLE_PRINCIPAL
+    if permissions.lifecycle and not lifecycle:
+        raise ValueError("the context mixes the platform's own work with a caller's")
+    if status not in WORKING and not lifecycle:
+        raise ValueError("the context's tenant may not work")
     seal = scope._SEAL  # noqa: SLF001 - contexts are where tenant-scoped handles come from
     return TenantContext(
         seal=_SEAL,
         tenant_id=tenant_id,
         slug=slug,
         name=str(claims["name"]),
-        status="ACTIVE",
+        status=status,
         tier=str(claims["tier"]),
-        permissions=Permissions(claims["permissions"]),
+        permissions=permissions,
         principal=PrincipalId(claims["sub"]),
         issuer=str(claims["auth_issuer"]),
         actor=str(claims["actor"]),
@@ -265,6 +294,7 @@ def _context_of(claims: Mapping[str, Any], token: str) -> TenantContext:
             name=scope.key_name(slug),
         ),
         token=token,
+        lifecycle=lifecycle,
     )
 
 

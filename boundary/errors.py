@@ -177,6 +177,13 @@ def tenant_unavailable() -> PermissionDenied:
     return PermissionDenied("TENANT_UNAVAILABLE", "the tenant is not available to this caller")
 
 
+def tenant_read_only() -> Unavailable:
+    """The answer to a write of a tenant whose data is being moved; reads go on."""
+    return Unavailable(
+        "TENANT_READ_ONLY", "the tenant's data is being moved; it can be read", retry_after=5.0
+    )
+
+
 def status_of(error: SiloError, request_id: str) -> status_pb2.Status:
     """The google.rpc.Status for error, with ErrorInfo and, where they fit, BadRequest and RetryInfo."""
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)

@@ -1,4 +1,4 @@
-"""Permissions: `campaigns.read`, `campaigns.*`, `*`, and the operator's `platform.*`."""
+"""Permissions: `campaigns.read`, `campaigns.*`, `*`, the operator's `platform.*`, our own `lifecycle.*`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from boundary.errors import PermissionDenied
 
 _GRANT = re.compile(r"\*|[a-z][a-z0-9_-]*(?:\.[a-z][a-z0-9_-]*)*(?:\.\*)?")
 PLATFORM = "platform"
+LIFECYCLE = "lifecycle"
+_RESERVED = (PLATFORM + ".", LIFECYCLE + ".")
 
 
 class Permissions:
     """What a principal may do. Immutable.
 
-    A grant is a dotted name, or a dotted prefix that ends in `.*`, or `*`. `*` covers every tenant permission
-    and no `platform.` one: those must be granted by name or as `platform.*`.
+    A grant is a dotted name, or a dotted prefix that ends in `.*`, or `*`. `*` covers every tenant permission,
+    and no `platform.` or `lifecycle.` one: those must be granted by name or as `platform.*`.
     """
 
     __slots__ = ("_allowed", "_grants")
@@ -37,7 +39,7 @@ class Permissions:
         """Whether the grants cover permission."""
         if permission in self._grants:
             return True
-        if "*" in self._grants and not permission.startswith(PLATFORM + "."):
+        if "*" in self._grants and not permission.startswith(_RESERVED):
             return True
         end = permission.rfind(".")
         while end > 0:
@@ -70,7 +72,17 @@ class Permissions:
     @property
     def platform(self) -> bool:
         """Whether any grant is a platform operator's."""
-        return any(grant == PLATFORM or grant.startswith(PLATFORM + ".") for grant in self._grants)
+        return any(_within(grant, PLATFORM) for grant in self._grants)
+
+    @property
+    def lifecycle(self) -> bool:
+        """Whether any grant is for the platform's own work on a tenant."""
+        return any(_within(grant, LIFECYCLE) for grant in self._grants)
+
+    @property
+    def lifecycle_alone(self) -> bool:
+        """Whether there is a grant, and every one is for the platform's own work on a tenant."""
+        return bool(self._grants) and all(_within(grant, LIFECYCLE) for grant in self._grants)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Permissions) and self._grants == other._grants
@@ -80,3 +92,7 @@ class Permissions:
 
     def __repr__(self) -> str:
         return f"Permissions({list(self.grants)!r})"
+
+
+def _within(grant: str, namespace: str) -> bool:
+    return grant == namespace or grant.startswith(namespace + ".")

@@ -36,6 +36,10 @@ def unreachable(service: str) -> Unavailable:
     return Unavailable("SERVICE_UNAVAILABLE", f"the {service} service does not answer")
 
 
+_WORKING = (tenant_pb2.TENANT_STATUS_ACTIVE, tenant_pb2.TENANT_STATUS_MOVING)
+"""The statuses in which callers are served (boundary.context.WORKING)."""
+
+
 class ResolverKeys:
     """The keys that verify contexts, cached.
 
@@ -122,7 +126,8 @@ class TenantWatch:
             TenantState(
                 tenant_id=TenantId(state.tenant_id),
                 generation=state.generation,
-                active=state.status == tenant_pb2.TENANT_STATUS_ACTIVE,
+                active=state.status in _WORKING,
+                read_only=state.status == tenant_pb2.TENANT_STATUS_MOVING,
             )
         )
 

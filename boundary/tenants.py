@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from boundary.context import TenantContext
-from boundary.errors import Unauthenticated, tenant_unavailable
+from boundary.context import READ, TenantContext
+from boundary.errors import SiloError, Unauthenticated, tenant_read_only, tenant_unavailable
 from boundary.ids import TenantId
 from boundary.interceptors.call import Call
 
@@ -21,11 +21,17 @@ STALE = "CONTEXT_STALE"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantState:
-    """A tenant's state at a generation."""
+    """A tenant's state at a generation.
+
+    Attributes:
+        active: whether its callers are served.
+        read_only: whether they may only read, because the data is being moved.
+    """
 
     tenant_id: TenantId
     generation: int
     active: bool
+    read_only: bool = False
 
 
 class LiveCalls:
@@ -47,10 +53,25 @@ class LiveCalls:
                 del self._calls[tenant_id]
 
     def end(self, tenant_id: TenantId) -> None:
-        """Ends every call of a tenant with the answer for a tenant that is not available."""
+        """Ends every call of a tenant with the answer for a tenant that is not available.
+
+        The platform's own work on the tenant goes on: its end is what that work may be.
+        """
+        self._end(tenant_id, tenant_unavailable, lambda _: True)
+
+    def end_writes(self, tenant_id: TenantId) -> None:
+        """Ends every call of a tenant that is not a read, with the answer for a tenant that may only read."""
+        self._end(
+            tenant_id, tenant_read_only, lambda call: not call.method.permission.endswith(READ)
+        )
+
+    def _end(
+        self, tenant_id: TenantId, refusal: Callable[[], SiloError], ends: Callable[[Call], bool]
+    ) -> None:
         for call in tuple(self._calls.get(tenant_id, ())):
-            if call.task is not None and call.refusal is None:
-                call.refusal = tenant_unavailable()
+            own_work = call.context is not None and call.context.lifecycle
+            if call.task is not None and call.refusal is None and not own_work and ends(call):
+                call.refusal = refusal()
                 call.task.cancel()
 
 
@@ -74,19 +95,21 @@ class TenantStates:
         self._states[state.tenant_id] = state
         if not state.active:
             self._live_calls.end(state.tenant_id)
+        elif state.read_only:
+            self._live_calls.end_writes(state.tenant_id)
         for listener in self._listeners:
             listener(state)
 
     def check(self, context: TenantContext) -> None:
-        """Returns where context is of the newest generation of an active tenant.
+        """Returns where context is of the newest generation of an active tenant, or for the platform's own work.
 
         Raises:
             PermissionDenied: the tenant may not work.
             Unauthenticated: the context is of an older generation; resolve again.
         """
         state = self._states.get(context.tenant_id)
-        if state is None or context.generation > state.generation:
-            return  # the resolver signed it after what was heard last
+        if state is None or context.generation > state.generation or context.lifecycle:
+            return  # the resolver signed it after what was heard last, or knows what it does
         if not state.active:
             raise tenant_unavailable()
         if context.generation < state.generation:
@@ -107,6 +130,10 @@ class TenantStates:
         state = self._states.get(tenant_id)
         return state.generation if state is not None else 0
 
-    def active_tenants(self) -> Iterator[TenantId]:
-        """The tenants that may work, as known now."""
-        return (state.tenant_id for state in tuple(self._states.values()) if state.active)
+    def writable_tenants(self) -> Iterator[TenantId]:
+        """The tenants that may write, as known now."""
+        return (
+            state.tenant_id
+            for state in tuple(self._states.values())
+            if state.active and not state.read_only
+        )

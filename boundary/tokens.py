@@ -223,6 +223,8 @@ def _caller_of(claims: Mapping[str, Any], token: str) -> Caller:
     permissions = _permissions(claims.get(PERMISSIONS_CLAIM, ()))
     if permissions.platform and tenant_id:
         raise _refused("TOKEN_CLAIMS", "platform permissions cannot be held with a tenant")
+    if permissions.lifecycle:
+        raise _refused("TOKEN_CLAIMS", "lifecycle permissions are the platform's own")
     return Caller(
         principal=PrincipalId(subject),
         issuer=str(claims["iss"]),

@@ -63,6 +63,31 @@ def mint_token(
     return minted.token
 
 
+def mint_lifecycle_token(
+    tenant_id: str,
+    *,
+    permissions: Iterable[str] = ("lifecycle.*",),
+    audience: str = "data",
+    status: str = "OFFBOARDING",
+    generation: int = 1,
+    placement: Placement = PLACEMENT,
+) -> str:
+    """A context token for the platform's own work on a tenant, signed with the tests' key."""
+    subject = Subject(
+        tenant_id=parse_tenant_id(tenant_id),
+        name=f"Tenant {tenant_id}",
+        status=status,
+        tier="STANDARD",
+        placement=placement,
+        generation=generation,
+        max_object_bytes=0,
+    )
+    minted = ContextMinter(signing_keys()).mint_lifecycle(
+        subject, audience=audience, permissions=Permissions(permissions)
+    )
+    return minted.token
+
+
 def make_context(
     tenant_id: str,
     *,

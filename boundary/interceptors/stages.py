@@ -230,11 +230,11 @@ class Authorise(Stage):
     name = "authorise"
 
     def enter(self, call: Call) -> None:
-        """Returns where the caller holds the permission."""
+        """Returns where the caller holds the permission, and the tenant's status lets it be used."""
         permission = call.method.permission
         if not permission:
             return
         if call.context is not None:
-            call.context.permissions.require(permission)
+            call.context.require(permission)
         else:
             call.operator.permissions.require(permission)

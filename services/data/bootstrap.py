@@ -83,7 +83,7 @@ async def build(settings: DataSettings) -> Server:
         intents=wired.intents,
         contexts=runtime.contexts,
         verifier=runtime.verifier,
-        tenants=runtime.states.active_tenants,
+        tenants=runtime.states.writable_tenants,
     )
     return runtime.server(
         listen=settings.data_listen,

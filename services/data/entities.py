@@ -327,7 +327,7 @@ def _require_count(count: int, path: str) -> None:
 
 def _require_permissions(tenant: TenantContext, kinds: Sequence[Kind[Any]], action: str) -> None:
     for collection in dict.fromkeys(kind.collection for kind in kinds):
-        tenant.permissions.require(f"{collection}.{action}")
+        tenant.require(f"{collection}.{action}")
 
 
 def _require_distinct(names: Sequence[str], path: str) -> None:

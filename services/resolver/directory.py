@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
-from boundary.context import Placement
+from boundary.context import WORKING, Placement
 from boundary.directory_scope import (
     CONFIG_SORT_KEY,
     SLUG_SORT_KEY,
@@ -33,8 +33,11 @@ from services.resolver.ports import (
     Value,
 )
 
-ACTIVE = "ACTIVE"
 SUSPENDED = "SUSPENDED"
+ONBOARDING = "ONBOARDING"
+OFFBOARDING = "OFFBOARDING"
+PURGED = "PURGED"
+"""The statuses of a tenant whose callers are not served; boundary.context has the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +64,8 @@ class Tenant:
 
     @property
     def active(self) -> bool:
-        """Whether the tenant may work."""
-        return self.status == ACTIVE
+        """Whether the tenant's callers are served."""
+        return self.status in WORKING
 
     def changed(self, **changes: object) -> Tenant:
         """The tenant with changes, in its next generation."""

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 import jwt
 
 from boundary import scope
-from boundary.context import CONTEXT_ISSUER, CONTEXT_LIFETIME, Placement
+from boundary.context import (
+    CONTEXT_ISSUER,
+    CONTEXT_LIFETIME,
+    LIFECYCLE_PRINCIPAL,
+    Placement,
+)
 from boundary.ids import PrincipalId, TenantId, slug_of
 from boundary.permissions import Permissions
 from services.resolver.signing_keys import SigningKeys
@@ -93,3 +98,25 @@ class ContextMinter:
         }
         token = jwt.encode(claims, key.private, algorithm="EdDSA", headers={"kid": key.key_id})
         return Minted(token=token, expires_at=expires_at)
+
+    def mint_lifecycle(
+        self, subject: Subject, *, audience: str, permissions: Permissions
+    ) -> Minted:
+        """A context for the resolver's own work on a tenant, whatever the tenant's status.
+
+        The subject's placement may be another than the tenant's present one, as when its data is moved.
+
+        Raises:
+            ValueError: a permission is not a `lifecycle.` one.
+        """
+        if not permissions.lifecycle_alone:
+            raise ValueError("the platform's own work holds lifecycle permissions alone")
+        return self.mint(
+            subject,
+            audience=audience,
+            principal=LIFECYCLE_PRINCIPAL,
+            issuer="silo",
+            permissions=permissions,
+            not_after=float("inf"),
+            actor="resolver",
+        )

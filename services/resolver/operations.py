@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from boundary.context import ContextVerifier
+from boundary.context import ACTIVE, ContextVerifier
 from boundary.errors import (
     AlreadyExists,
     InvalidArgument,
@@ -22,7 +22,6 @@ from boundary.permissions import Permissions
 from boundary.tokens import Caller
 from services.resolver.changes import Changes
 from services.resolver.directory import (
-    ACTIVE,
     SUSPENDED,
     Changed,
     Directory,

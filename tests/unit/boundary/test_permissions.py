@@ -16,6 +16,10 @@ from boundary.permissions import Permissions
         (["campaigns.*"], "campaigns", False),
         (["*"], "objects.write", True),
         (["*"], "platform.tenants.write", False),
+        (["*"], "lifecycle.purge", False),
+        (["*", "platform.*"], "lifecycle.purge", False),
+        (["lifecycle.*"], "lifecycle.purge", True),
+        (["lifecycle.read"], "lifecycle.purge", False),
         (["platform.*"], "platform.tenants.write", True),
         (["platform.tenants.*"], "platform.tenants.write", True),
         (["platform.tenants.*"], "platform.keys.write", False),
@@ -44,3 +48,11 @@ def test_the_missing_permission_is_named() -> None:
 def test_platform_grants_are_known_as_such(grant: str) -> None:
     assert Permissions([grant]).platform
     assert not Permissions(["platforms.read", "*"]).platform
+
+
+def test_lifecycle_grants_are_known_as_such() -> None:
+    assert Permissions(["lifecycle.read", "*"]).lifecycle
+    assert not Permissions(["lifecycle.read", "*"]).lifecycle_alone
+    assert Permissions(["lifecycle.read", "lifecycle.purge"]).lifecycle_alone
+    assert not Permissions([]).lifecycle_alone
+    assert not Permissions(["lifecycles.read", "*"]).lifecycle

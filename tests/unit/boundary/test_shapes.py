@@ -20,7 +20,7 @@ from boundary.interceptors.call import Call
 from boundary.tenants import TenantState
 from silo.search.v1 import event_pb2, event_pb2_grpc
 from silo.storage.v1 import object_pb2, object_pb2_grpc
-from tests.contexts import make_context, mint_token
+from tests.contexts import make_context, mint_lifecycle_token, mint_token
 from tests.serving import Serving, reason_of, serving
 
 OBJECTS = "silo.storage.v1.ObjectService"
@@ -309,6 +309,78 @@ async def test_the_next_call_of_a_suspended_tenant_and_of_an_old_generation(obje
     assert {reason_of(error) for error in errors} == {"CONTEXT_STALE"}
     fresh = running.metadata("A", generation=3)
     await stub.GetObject(object_pb2.GetObjectRequest(path="x"), metadata=fresh)
+
+
+async def test_a_tenant_that_is_being_moved_is_read_and_not_written(objects: Any) -> None:
+    running, stub, _ = objects
+    moving = running.metadata("A", status="MOVING", generation=2)
+    await stub.GetObject(object_pb2.GetObjectRequest(path="x"), metadata=moving)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.DeleteObject(object_pb2.DeleteObjectRequest(path="x"), metadata=moving)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert reason_of(caught.value) == "TENANT_READ_ONLY"
+
+
+async def test_a_move_ends_the_writes_under_way_and_no_reads(objects: Any) -> None:
+    running, stub, servicer = objects
+    metadata = running.metadata("A")
+
+    async def parts() -> AsyncIterator[object_pb2.UploadObjectRequest]:
+        while True:
+            yield object_pb2.UploadObjectRequest(chunk=b"x")
+            await asyncio.sleep(0.005)
+
+    upload = keep_ending(stub.UploadObject(parts(), metadata=metadata))
+    download = stub.DownloadObject(object_pb2.DownloadObjectRequest(path="long"), metadata=metadata)
+    await download.read()
+    await asyncio.sleep(0.1)
+    running.states.observe(
+        TenantState(tenant_id=TenantId("A"), generation=2, active=True, read_only=True)
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await upload
+    assert reason_of(await what_ended(upload, caught.value)) == "TENANT_READ_ONLY"
+    for _ in range(100):
+        assert isinstance(await download.read(), object_pb2.DownloadObjectResponse)
+    download.cancel()
+    await _until(lambda: "A" in servicer.ended)
+
+
+async def test_the_platforms_own_work_is_done_whatever_the_status_and_is_no_callers(
+    objects: Any,
+) -> None:
+    running, stub, _ = objects
+    running.states.observe(TenantState(tenant_id=TenantId("A"), generation=9, active=False))
+    own = ((CONTEXT_KEY, mint_lifecycle_token("A", audience="storage")),)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.GetObject(object_pb2.GetObjectRequest(path="x"), metadata=own)
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert reason_of(caught.value) == "PERMISSION_MISSING"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"permissions": ("lifecycle.purge",)},  # not the resolver's own work
+        {"permissions": ("lifecycle.*", "*"), "principal": "service:resolver"},
+        {"status": "SUSPENDED"},
+        {"status": "PURGED", "principal": "service:resolver"},
+    ],
+)
+async def test_a_context_that_mixes_a_caller_with_the_platforms_own_work_is_none(
+    objects: Any, claims: dict[str, Any]
+) -> None:
+    running, stub, _ = objects
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.GetObject(
+            object_pb2.GetObjectRequest(path="x"), metadata=running.metadata("A", **claims)
+        )
+    assert reason_of(caught.value) == "CONTEXT_INVALID"
+
+
+def test_only_lifecycle_permissions_are_minted_for_the_platforms_own_work() -> None:
+    with pytest.raises(ValueError, match="alone"):
+        mint_lifecycle_token("A", permissions=("lifecycle.purge", "objects.read"))
 
 
 async def test_a_context_that_is_newer_than_what_was_heard_is_taken(objects: Any) -> None:

@@ -211,6 +211,8 @@ async def test_nesting_of_any_depth_is_no_defect_of_ours(
         ({"custom:permissions": [["*"]]}, "TOKEN_CLAIMS"),
         ({"custom:permissions": ["Campaigns.READ"]}, "TOKEN_CLAIMS"),
         ({"custom:permissions": ["platform.*"]}, "TOKEN_CLAIMS"),
+        ({"custom:permissions": ["campaigns.read", "lifecycle.purge"]}, "TOKEN_CLAIMS"),
+        ({"custom:tenantId": "", "custom:permissions": ["lifecycle.*"]}, "TOKEN_CLAIMS"),
         ({"custom:permissions": "campaigns.read platform.tenants.write"}, "TOKEN_CLAIMS"),
     ],
 )

@@ -33,6 +33,14 @@ class _TenantStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TenantSt
     """Calls are served."""
     TENANT_STATUS_SUSPENDED: _TenantStatus.ValueType  # 2
     """Every call is refused; data is kept."""
+    TENANT_STATUS_ONBOARDING: _TenantStatus.ValueType  # 3
+    """Being set up; calls are not served yet."""
+    TENANT_STATUS_MOVING: _TenantStatus.ValueType  # 4
+    """Being moved to another place: what reads is served, what writes is refused for the time being."""
+    TENANT_STATUS_OFFBOARDING: _TenantStatus.ValueType  # 5
+    """Leaving: every call is refused; data is kept until it is purged."""
+    TENANT_STATUS_PURGED: _TenantStatus.ValueType  # 6
+    """Gone: nothing is left but this record, so that id and slug are never used again."""
 
 class TenantStatus(_TenantStatus, metaclass=_TenantStatusEnumTypeWrapper):
     """Whether a tenant may work."""
@@ -43,6 +51,14 @@ TENANT_STATUS_ACTIVE: TenantStatus.ValueType  # 1
 """Calls are served."""
 TENANT_STATUS_SUSPENDED: TenantStatus.ValueType  # 2
 """Every call is refused; data is kept."""
+TENANT_STATUS_ONBOARDING: TenantStatus.ValueType  # 3
+"""Being set up; calls are not served yet."""
+TENANT_STATUS_MOVING: TenantStatus.ValueType  # 4
+"""Being moved to another place: what reads is served, what writes is refused for the time being."""
+TENANT_STATUS_OFFBOARDING: TenantStatus.ValueType  # 5
+"""Leaving: every call is refused; data is kept until it is purged."""
+TENANT_STATUS_PURGED: TenantStatus.ValueType  # 6
+"""Gone: nothing is left but this record, so that id and slug are never used again."""
 Global___TenantStatus: _TypeAlias = TenantStatus  # noqa: Y015
 
 class _TenantTier:
