@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from boundary.channel import FLOW_CONTROL
 from boundary.http import HttpServer
 from boundary.interceptors.serve import HARD_MAX_MESSAGE_BYTES, METADATA_BYTES
+from boundary.memory import keep_freed_memory
 from boundary.tls import Tls
 
 _log = logging.getLogger(__name__)
@@ -198,6 +199,7 @@ def _raise_file_limit() -> None:
 def run(build: Callable[[], Awaitable[Server]], *, log_level: str) -> None:
     """Builds a server and serves until the process is told to stop. The entry of every process."""
     _raise_file_limit()
+    keep_freed_memory()
     logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     async def serve() -> None:

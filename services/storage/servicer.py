@@ -161,9 +161,10 @@ async def _chunks_of(
             raise InvalidArgument("spec", "must be in the first message alone")
         if part is None:
             raise InvalidArgument("chunk", "must be set in every message after the first")
-        if len(request.chunk) > MAX_CHUNK_BYTES:
+        chunk = request.chunk  # every look at it is a copy
+        if len(chunk) > MAX_CHUNK_BYTES:
             raise InvalidArgument("chunk", f"must not be larger than {MAX_CHUNK_BYTES} bytes")
-        yield request.chunk
+        yield chunk
 
 
 def _seconds(
