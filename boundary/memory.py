@@ -13,12 +13,13 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 
-_KEPT_BYTES = 32 * 1024 * 1024
+_LARGEST_BYTES = 32 * 1024 * 1024
+_KEPT_BYTES = 8 * 1024 * 1024
 _ARENAS = 2
 
 
 def keep_freed_memory() -> bool:
-    """Lets the process keep up to 32 MiB of freed memory in each of two arenas (mallopt(3)).
+    """Lets the process keep 8 MiB of freed memory at the end of each of two arenas (mallopt(3)).
 
     Returns:
         Whether the allocator takes the advice; one that is not glibc's does not, and is as it was.
@@ -28,7 +29,7 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     advice = (
-        (_M_MMAP_THRESHOLD, _KEPT_BYTES),
+        (_M_MMAP_THRESHOLD, _LARGEST_BYTES),
         (_M_TRIM_THRESHOLD, _KEPT_BYTES),
         (_M_ARENA_MAX, _ARENAS),
     )

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 
-_MESSAGES = 8
+_MESSAGES = 6
 _ROUNDS = 20
 
 _TAKEN_AND_FREED = f"""
