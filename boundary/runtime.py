@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from aiohttp import web
 
-from boundary.audit import AuditLog
 from boundary.catalog import methods_of
 from boundary.channel import open_channel
 from boundary.context import ContextVerifier
@@ -23,6 +22,7 @@ from boundary.server import Server
 from boundary.settings import ProcessSettings
 from boundary.tenants import LiveCalls, TenantStates
 from boundary.tls import load_tls
+from boundary.trail.opening import open_audit
 from silo.policy.v1 import policy_pb2
 
 
@@ -55,7 +55,7 @@ class ServiceRuntime:
         self.verifier = ContextVerifier(audience=service, keys=ResolverKeys(self._channel))
         self.contexts = ResolverContexts(self._channel, peer_token=peer_token, states=self.states)
         self._watch = TenantWatch(self._channel, peer_token=peer_token, states=self.states)
-        self.audit = AuditLog(settings.audit_folder, service=service)
+        self.audit = open_audit(settings, service=service, known=self.states.knows)
         self.metrics = CallMetrics()
         self.pages = PageSealer(load_or_create(settings.keys_folder, f"{service}-pages"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from boundary.audit import AuditLog
 from boundary.catalog import all_methods
 from boundary.http import HttpServer
 from boundary.interceptors import stages
@@ -15,6 +14,7 @@ from boundary.server import EDGE_OPTIONS, Server
 from boundary.tenants import LiveCalls, TenantStates
 from boundary.tls import load_tls
 from boundary.tokens import TokenVerifier
+from boundary.trail.opening import open_audit
 from gateway.backends import Backends
 from gateway.contexts import ContextCache
 from gateway.resolution import Resolution
@@ -38,7 +38,7 @@ async def build(settings: GatewaySettings) -> Server:
     resolver = backends.unary("resolver")
     peer_token = read_peer_token(settings.peers_folder, "gateway")
     watch = TenantWatch(resolver, peer_token=peer_token, states=states)
-    audit = AuditLog(settings.audit_folder, service="gateway")
+    audit = open_audit(settings, service="gateway", known=states.knows)
     metrics = CallMetrics()
     by_token = stages.TokenAuthenticator(TokenVerifier(load_issuers(settings)))
     chain = Chain(

@@ -159,6 +159,7 @@ def _unary_stream(method: Method, handler: Handler, chain: Chain) -> Any:
         async def handle(call: Call, _: None) -> None:
             request = _parse(method, raw, call)
             make_current(call.context)
+            await chain.begin(call)
             await _write_all(handler(request, call), rpc)
 
         await serve(chain, method, handle, metadata_of(rpc), None, rpc)
@@ -171,7 +172,7 @@ def _stream_unary(method: Method, handler: Handler, chain: Chain) -> Any:
         async def handle(call: Call, _: None) -> bytes:
             await rpc.send_initial_metadata(ADMITTED)
             make_current(call.context)
-            response: Message = await handler(_requests(method, rpc, call), call)
+            response: Message = await handler(_requests(method, rpc, call, chain), call)
             return response.SerializeToString()
 
         return await serve(chain, method, handle, metadata_of(rpc), None, rpc)
@@ -184,7 +185,7 @@ def _stream_stream(method: Method, handler: Handler, chain: Chain) -> Any:
         async def handle(call: Call, _: None) -> None:
             await rpc.send_initial_metadata(ADMITTED)
             make_current(call.context)
-            await _write_all(handler(_requests(method, rpc, call), call), rpc)
+            await _write_all(_after_beginning(handler, method, rpc, call, chain), rpc)
 
         await serve(chain, method, handle, metadata_of(rpc), None, rpc)
 
@@ -201,12 +202,30 @@ async def _write_all(responses: AsyncIterator[Message], rpc: Rpc) -> None:
             await close()
 
 
-async def _requests(method: Method, rpc: Rpc, call: Call) -> AsyncIterator[Message]:
-    """The client's messages as they come; the resource is that of the first."""
+async def _after_beginning(
+    handler: Handler, method: Method, rpc: Rpc, call: Call, chain: Chain
+) -> AsyncIterator[Message]:
+    """The handler's responses; none goes out before the beginning is recorded, whichever side speaks first."""
+    responses = handler(_requests(method, rpc, call, chain), call)
+    try:
+        async for response in responses:
+            await chain.begin(call)
+            yield response
+    finally:
+        close = getattr(responses, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _requests(method: Method, rpc: Rpc, call: Call, chain: Chain) -> AsyncIterator[Message]:
+    """The client's messages as they come; the resource is that of the first, with which the stream begins."""
     first = True
     while (raw := await read_message(rpc, call)) is not None:
-        yield _parse(method, raw, call if first else None)
-        first = False
+        message = _parse(method, raw, call if first else None)
+        if first:
+            await chain.begin(call)
+            first = False
+        yield message
 
 
 def _parse(method: Method, raw: bytes, call: Call | None) -> Message:

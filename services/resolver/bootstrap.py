@@ -18,6 +18,7 @@ from boundary.regions import ByRegion
 from boundary.server import Server
 from boundary.tls import load_tls
 from boundary.tokens import TokenVerifier
+from boundary.trail.opening import open_audit
 from services.aws.process_credentials import ProcessDynamoCredentials
 from services.engines.settings import load_engines
 from services.resolver.changes import Changes
@@ -70,7 +71,7 @@ async def build(settings: ResolverSettings) -> Server:
         },
     )
     pages = PageSealer(load_or_create(settings.keys_folder, "resolver-pages"))
-    audit = AuditLog(settings.audit_folder, service="resolver")
+    audit = open_audit(settings, service="resolver", known=directory.knows)
     servicers: dict[str, object] = {
         "silo.resolver.v1.TenantService": TenantServicer(tenants, pages),
         "silo.resolver.v1.SigningKeyService": SigningKeyServicer(rotation),
