@@ -23,11 +23,10 @@ from boundary.interceptors.serve import (
     MAX_MESSAGE_BYTES,
     Rpc,
     message_too_large,
-    metadata_of,
     read_bytes,
     serve,
 )
-from boundary.interceptors.shapes import HandlerOf, stream_handler, unary_handler
+from boundary.interceptors.shapes import AnyHandler, unary_handler
 from boundary.metadata import ADMITTED_KEY, Metadata
 from gateway.failures import failure_of, passed_on
 from gateway.forwarding import Forwarding
@@ -37,21 +36,15 @@ Upstream = Any
 """A call to the service behind: one of grpc.aio's call objects, whose common base has no reading or writing."""
 
 
-def handler_of(forwarding: Forwarding, chain: Chain) -> HandlerOf:
+def handler_of(forwarding: Forwarding, chain: Chain) -> AnyHandler:
     """The gRPC handler that forwards calls of a method."""
     method = forwarding.method
     if method.client_streaming and method.server_streaming:
-        return stream_handler(
-            grpc.stream_stream_rpc_method_handler(_stream_stream(forwarding, chain))
-        )
+        return grpc.stream_stream_rpc_method_handler(_stream_stream(forwarding, chain))
     if method.client_streaming:
-        return stream_handler(
-            grpc.stream_unary_rpc_method_handler(_stream_unary(forwarding, chain))
-        )
+        return grpc.stream_unary_rpc_method_handler(_stream_unary(forwarding, chain))
     if method.server_streaming:
-        return stream_handler(
-            grpc.unary_stream_rpc_method_handler(_unary_stream(forwarding, chain))
-        )
+        return grpc.unary_stream_rpc_method_handler(_unary_stream(forwarding, chain))
     return unary_handler(chain, method, _unary_unary(forwarding))
 
 
@@ -85,7 +78,7 @@ def _unary_stream(forwarding: Forwarding, chain: Chain) -> Any:
                 await _pass_initial_metadata(upstream, rpc)
                 await _pass_responses(upstream, rpc, call, first)
 
-        await serve(chain, method, handle, metadata_of(rpc), None, rpc)
+        await serve(chain, method, handle, None, rpc)
 
     return behaviour
 
@@ -107,7 +100,7 @@ def _stream_unary(forwarding: Forwarding, chain: Chain) -> Any:
                 rpc.set_trailing_metadata(passed_on(await upstream.trailing_metadata()))
             return response
 
-        return await serve(chain, method, handle, metadata_of(rpc), None, rpc)
+        return await serve(chain, method, handle, None, rpc)
 
     return behaviour
 
@@ -128,7 +121,7 @@ def _stream_stream(forwarding: Forwarding, chain: Chain) -> Any:
                     first = await _next_response(upstream, call)
                     await _pass_responses(upstream, rpc, call, first)
 
-        await serve(chain, method, handle, metadata_of(rpc), None, rpc)
+        await serve(chain, method, handle, None, rpc)
 
     return behaviour
 

@@ -53,11 +53,10 @@ class Relayed(SiloError):
         self.trailers = trailers
 
 
-async def serve(  # noqa: PLR0917 - by place, because gRPC calls what is left of it when the first four are bound
+async def serve(
     chain: Chain,
     method: Called,
     handle: Callable[[Call, M], Awaitable[T]],
-    metadata: Metadata,
     message: M,
     rpc: Rpc,
 ) -> T:
@@ -70,7 +69,7 @@ async def serve(  # noqa: PLR0917 - by place, because gRPC calls what is left of
     started = time.monotonic()
     call = Call(
         method=method,
-        metadata=metadata,
+        metadata=tuple(rpc.invocation_metadata() or ()),
         deadline=None if remaining is None else started + remaining,
         started=started,
         task=asyncio.current_task(),
@@ -102,11 +101,6 @@ async def serve(  # noqa: PLR0917 - by place, because gRPC calls what is left of
         error = unrecorded
     await _abort(rpc, call, await why_unrecorded(call) or error)
     raise AssertionError("abort always raises")
-
-
-def metadata_of(rpc: Rpc) -> Metadata:
-    """The caller's metadata."""
-    return tuple(rpc.invocation_metadata() or ())
 
 
 async def read_message(rpc: Rpc, call: Call) -> bytes | None:

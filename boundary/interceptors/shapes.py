@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from functools import partial
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -23,7 +23,6 @@ from boundary.interceptors.serve import (
     MAX_MESSAGE_BYTES,
     Rpc,
     message_too_large,
-    metadata_of,
     read_message,
     serve,
 )
@@ -31,16 +30,11 @@ from boundary.metadata import ADMITTED
 
 Handler = Callable[[Any, Call], Any]
 AnyHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-HandlerOf = Callable[[grpc.HandlerCallDetails], AnyHandler]
-"""Gives the handler of one call by its details."""
-
 _GRPC_OWN = "/grpc."
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
-def handlers_of(
-    methods: Sequence[Method], servicers: Mapping[str, object], chain: Chain
-) -> grpc.GenericRpcHandler:
+def handlers_of(methods: Sequence[Method], servicers: Mapping[str, object], chain: Chain) -> ByPath:
     """The gRPC handler of every method.
 
     Args:
@@ -49,7 +43,7 @@ def handlers_of(
     Raises:
         AttributeError, KeyError: a method has no handler; the server must not start.
     """
-    handlers: dict[str, HandlerOf] = {}
+    handlers: dict[str, AnyHandler] = {}
     for method in methods:
         servicer = servicers[method.descriptor.containing_service.full_name]
         handler = getattr(servicer, _WORD_START.sub("_", method.descriptor.name).lower())
@@ -58,19 +52,23 @@ def handlers_of(
 
 
 class ByPath(grpc.GenericRpcHandler):
-    """All handlers of a server in one look-up; gRPC asks each generic handler in turn, for every call."""
+    """All handlers of a server by path, and an answer for every path that has none.
 
-    def __init__(self, handlers: Mapping[str, HandlerOf], chain: Chain) -> None:
+    Attributes:
+        handlers: the handlers by path.
+    """
+
+    def __init__(self, handlers: Mapping[str, AnyHandler], chain: Chain) -> None:
         """Takes the handlers by path, and the chain that records calls of any other path."""
-        self._handlers = handlers
+        self.handlers = handlers
         self._chain = chain
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> AnyHandler | None:
         """The handler of a path; None for gRPC's own services, which the server itself has."""
         path = handler_call_details.method
-        handler_of = self._handlers.get(path)
-        if handler_of is not None:
-            return handler_of(handler_call_details)
+        handler = self.handlers.get(path)
+        if handler is not None:
+            return handler
         return None if path.startswith(_GRPC_OWN) else _refusing(path, self._chain)
 
 
@@ -82,41 +80,20 @@ def _refusing(path: str, chain: Chain) -> AnyHandler:
         raise unknown_method()
 
     async def behaviour(_: object, rpc: Rpc) -> None:
-        await serve(chain, UNKNOWN, handle, metadata_of(rpc), None, rpc)
+        await serve(chain, UNKNOWN, handle, None, rpc)
 
     return grpc.stream_stream_rpc_method_handler(behaviour)
 
 
 def unary_handler(
     chain: Chain, method: Method, handle: Callable[[Call, bytes], Awaitable[bytes]]
-) -> HandlerOf:
+) -> AnyHandler:
     """The handler of a unary method; handle gives the answer, as bytes, to a call that passed the chain."""
-    return cast("HandlerOf", partial(_UnaryCall, partial(serve, chain, method, handle)))
-
-
-def stream_handler(handler: AnyHandler) -> HandlerOf:
-    """The handler of a method with a stream, which is the same for all its calls."""
-    return lambda _: handler
-
-
-class _UnaryCall:
-    """A grpc.RpcMethodHandler for one call.
-
-    gRPC has read the metadata of a call by the time it asks for the handler, and reads it anew for whoever asks
-    the context of the call. With a JWT or a tenant context in it that costs as much as some stages of the chain.
-    """
-
-    __slots__ = ("unary_unary",)
-
-    request_streaming = response_streaming = False
-    request_deserializer = response_serializer = None
-
-    def __init__(self, serving: Callable[..., Any], details: grpc.HandlerCallDetails) -> None:
-        self.unary_unary = _Serving(serving, details.invocation_metadata)
+    return grpc.unary_unary_rpc_method_handler(_Serving(serve, chain, method, handle))
 
 
 class _Serving(partial):  # type: ignore[type-arg]
-    """Serves one call when gRPC gives it the message.
+    """Serves a call when gRPC gives it the message.
 
     gRPC asks of every call's handler whether it is awaitable or else a coroutine function; the first question is
     answered at once, the second takes half a dozen calls.
@@ -128,19 +105,13 @@ class _Serving(partial):  # type: ignore[type-arg]
         raise TypeError("gRPC calls the handler; it does not await it")
 
 
-def _shape(method: Method, handler: Handler, chain: Chain) -> HandlerOf:
+def _shape(method: Method, handler: Handler, chain: Chain) -> AnyHandler:
     if method.client_streaming and method.server_streaming:
-        return stream_handler(
-            grpc.stream_stream_rpc_method_handler(_stream_stream(method, handler, chain))
-        )
+        return grpc.stream_stream_rpc_method_handler(_stream_stream(method, handler, chain))
     if method.client_streaming:
-        return stream_handler(
-            grpc.stream_unary_rpc_method_handler(_stream_unary(method, handler, chain))
-        )
+        return grpc.stream_unary_rpc_method_handler(_stream_unary(method, handler, chain))
     if method.server_streaming:
-        return stream_handler(
-            grpc.unary_stream_rpc_method_handler(_unary_stream(method, handler, chain))
-        )
+        return grpc.unary_stream_rpc_method_handler(_unary_stream(method, handler, chain))
     return unary_handler(chain, method, _unary_unary(method, handler))
 
 
@@ -162,7 +133,7 @@ def _unary_stream(method: Method, handler: Handler, chain: Chain) -> Any:
             await chain.begin(call)
             await _write_all(handler(request, call), rpc)
 
-        await serve(chain, method, handle, metadata_of(rpc), None, rpc)
+        await serve(chain, method, handle, None, rpc)
 
     return behaviour
 
@@ -175,7 +146,7 @@ def _stream_unary(method: Method, handler: Handler, chain: Chain) -> Any:
             response: Message = await handler(_requests(method, rpc, call, chain), call)
             return response.SerializeToString()
 
-        return await serve(chain, method, handle, metadata_of(rpc), None, rpc)
+        return await serve(chain, method, handle, None, rpc)
 
     return behaviour
 
@@ -187,7 +158,7 @@ def _stream_stream(method: Method, handler: Handler, chain: Chain) -> Any:
             make_current(call.context)
             await _write_all(_after_beginning(handler, method, rpc, call, chain), rpc)
 
-        await serve(chain, method, handle, metadata_of(rpc), None, rpc)
+        await serve(chain, method, handle, None, rpc)
 
     return behaviour
 
