@@ -58,6 +58,10 @@ class WriterFolder:
         """Whether the archive has all of a segment."""
         return self.segment(number).with_suffix(SHIPPED).exists()
 
+    def shipped_at(self, number: int) -> float:
+        """When the archive had all of a segment, in seconds since the epoch."""
+        return self.segment(number).with_suffix(SHIPPED).stat().st_mtime
+
     def note_shipped(self, number: int) -> None:
         """Notes that the archive has all of a segment."""
         self.segment(number).with_suffix(SHIPPED).touch()

@@ -197,8 +197,9 @@ class _Verification:
         key = (link.writer, link.chain)
         last = self._seen.get(key)
         said = self._said.get(key)
-        if last is None:
-            self._check_first(link, said, file, number)
+        over = max(said.removed, default=0) if said is not None else 0
+        if last is None or last.seq < link.seq <= over or last.seq < over < link.seq:
+            self._check_first(link, said, over, file, number)
         elif link.seq <= last.seq:
             what = f"record {link.seq} stands after record {last.seq}"
             self._find(file, number, what, link.writer, link.chain)
@@ -213,8 +214,11 @@ class _Verification:
             self._find(file, number, what, link.writer, link.chain)
         self._seen[key] = _Seen(seq=link.seq, hash=digest, file=file, line=number)
 
-    def _check_first(self, link: Link, said: _Said | None, file: Path, number: int) -> None:
-        if link.seq == 1 and link.prev == FIRST:
+    def _check_first(
+        self, link: Link, said: _Said | None, over: int, file: Path, number: int
+    ) -> None:
+        """The first record, or one of those whose time is over: some of them may still be there."""
+        if link.seq <= over or (link.seq == 1 and link.prev == FIRST):
             return
         if said is not None and said.removed.get(link.seq - 1) == link.prev:
             self._result.expired += 1

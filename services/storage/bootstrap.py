@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from boundary.audit_scope import audit_area
 from boundary.catalog import methods_of
 from boundary.key_files import load_or_create
 from boundary.regions import ByRegion
@@ -9,6 +10,9 @@ from boundary.runtime import ServiceRuntime
 from boundary.server import Server
 from services.engines.credentials import ServiceCredentials
 from services.engines.settings import load_engines
+from services.storage.audit_archive import AuditArchive
+from services.storage.audit_guard import GuardedArchive
+from services.storage.audit_servicer import AuditArchiveServicer
 from services.storage.guard import GuardedObjects
 from services.storage.http import SignedUrlAuthenticator, SignedUrls
 from services.storage.opening import open_objects
@@ -28,6 +32,11 @@ async def build(settings: StorageSettings) -> Server:
         credentials=credentials,
         folder=settings.bucket_folder,
         threads=settings.storage_disk_threads,
+        region=settings.region,
+    )
+    area = audit_area(region=settings.region, bucket=opened.archive_bucket)
+    archive = AuditArchive(
+        GuardedArchive(opened.archive, area), signer=runtime.audit.writer.folder.signer
     )
     signer = UrlSigner(
         load_or_create(settings.keys_folder, "storage-urls"),
@@ -50,7 +59,11 @@ async def build(settings: StorageSettings) -> Server:
     return runtime.server(
         listen=settings.storage_listen,
         http_listen=settings.storage_http_listen,
-        servicers={"silo.storage.v1.ObjectService": ObjectServicer(operations)},
+        servicers={
+            "silo.storage.v1.ObjectService": ObjectServicer(operations),
+            "silo.storage.v1.AuditArchiveService": AuditArchiveServicer(archive),
+        },
+        peers=True,
         routes=urls.routes(),
         background=opened.background,
         close=(*opened.close, credentials.close),

@@ -10,7 +10,15 @@ import pytest
 
 from boundary.catalog import Method
 from tests.audit_records import Record, await_records
-from tests.isolation.world import EDGE_METHODS, Metadata, World, bearer, call, request_for
+from tests.isolation.world import (
+    EDGE_METHODS,
+    OPERATOR_METHODS,
+    Metadata,
+    World,
+    bearer,
+    call,
+    request_for,
+)
 
 
 def records_of(home: Path, request_id: str, method: Method) -> list[Record]:
@@ -25,7 +33,7 @@ def records_of(home: Path, request_id: str, method: Method) -> list[Record]:
 def test_every_call_has_one_record(worlds: tuple[World, World], method: Method) -> None:
     world = worlds[0]
     operator = bearer(world.stack.operator_token())
-    mine: Metadata = operator if method.service == "resolver" else world.metadata
+    mine: Metadata = operator if method in OPERATOR_METHODS else world.metadata
     stranger = bearer(world.stack.token("nobody"))
     weak = bearer(world.stack.token(world.tenant_id, permissions=["other.read"]))
     attempts: dict[str, tuple[Metadata, str, set[str]]] = {
@@ -45,7 +53,7 @@ def test_every_call_has_one_record(worlds: tuple[World, World], method: Method) 
         assert record["status"] == outcome.code.name
         assert record["reason"] == outcome.reason
         assert record["status"] in statuses or not statuses
-        if who in {"mine", "weak"} and method.service != "resolver":
+        if who in {"mine", "weak"} and method not in OPERATOR_METHODS:
             assert (record["tenant"], record["principal"]) == (world.tenant_id, "alice")
         if outcome.code is not grpc.StatusCode.OK:
             assert outcome.request_id == request_id

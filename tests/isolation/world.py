@@ -43,6 +43,7 @@ COLLECTIONS = {
     "RecipientList": "lists",
 }
 EDGE_METHODS = [method for method in all_methods() if method.edge]
+OPERATOR_METHODS = [m for m in EDGE_METHODS if m.permission.startswith("platform.")]
 TENANT_METHODS = [method for method in EDGE_METHODS if method.service != "resolver"]
 
 Metadata = tuple[tuple[str, str], ...]
