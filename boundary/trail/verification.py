@@ -9,6 +9,7 @@ writer of their own making is found where the writers' names are given, as the p
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from pathlib import Path
 from boundary.trail.folder import lines_of
 from boundary.trail.records import FIRST, Link, digest_of, link_of, parse
 from boundary.trail.statements import Statement, service_of, statement_of
+
+_ATTEMPTS = 5
 
 _ARCHIVE = "storage"
 """The service that may say of other writers' records that they were removed: it keeps them."""
@@ -100,6 +103,11 @@ def verify(folder: Path, *, writers: Collection[str] = ()) -> Verified:
     Raises:
         OSError: a file cannot be read.
     """
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # removed meanwhile by a writer that is at work
+            return _Verification(folder, frozenset(writers)).run()
     return _Verification(folder, frozenset(writers)).run()
 
 
