@@ -261,8 +261,8 @@ async def test_a_message_that_grpc_itself_refuses_has_a_record(objects: Any) -> 
     running, _, _ = objects
     huge = b"x" * (17 * 1024 * 1024)
     async with grpc.aio.insecure_channel(running.address) as channel:  # it sends what it is given
+        call = channel.unary_unary(f"/{OBJECTS}/GetObject")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            call = channel.unary_unary(f"/{OBJECTS}/GetObject")
             await call(huge, metadata=running.metadata("A"))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     await _until(lambda: bool(running.records()))
