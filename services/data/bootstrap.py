@@ -23,6 +23,7 @@ from services.data.settings import DataSettings
 from services.data.templates import Templates
 from services.engines.credentials import ServiceCredentials
 from services.engines.settings import load_engines
+from services.table.capacity import CapacityMeter
 from services.table.guard import GuardedTable
 from services.table.opening import open_tables
 
@@ -69,7 +70,7 @@ async def build(settings: DataSettings) -> Server:
     tables = await open_tables(
         engines,
         credentials=credentials.dynamodb,
-        on_capacity=runtime.metrics.consumed,
+        on_capacity=CapacityMeter(on_action=runtime.metrics.consumed).consumed,
         path=settings.table_path,
         readers=settings.data_table_readers,
     )
