@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -22,6 +23,7 @@ class ProcessSettings(BaseSettings):
             `boundary/tls.py` tells the files. In the clear, for loopback alone, where unset.
         peers: the folder of peer tokens, where it is not in the home.
         dev_issuer: the folder of the development issuer's key set, where it is not in the home.
+        key_seconds: for how many seconds a data key of a tenant is held unwrapped; data and storage hold some.
         drain_seconds: how long calls that are under way may take to end when the process stops.
         log_level: the least level that is logged to standard error.
     """
@@ -42,6 +44,7 @@ class ProcessSettings(BaseSettings):
     tls_folder: Path | None = None
     peers: Path | None = None
     dev_issuer: Path | None = None
+    key_seconds: float = Field(default=300.0, gt=0, le=3600)
     drain_seconds: float = 5.0
     log_level: str = "INFO"
 
@@ -59,6 +62,11 @@ class ProcessSettings(BaseSettings):
     def keys_folder(self) -> Path:
         """Where symmetric keys (page tokens, signed URLs) are."""
         return self.home / "keys"
+
+    @property
+    def tenant_keys_folder(self) -> Path:
+        """Where the embedded keeper has the tenants' keys."""
+        return self.keys_folder / "tenants"
 
     @property
     def dev_issuer_folder(self) -> Path:

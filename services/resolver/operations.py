@@ -330,6 +330,8 @@ def _subject(tenant: Tenant) -> Subject:
         generation=tenant.generation,
         max_object_bytes=tenant.max_object_bytes,
         counter_shards=tenant.counter_shards,
+        key_version=tenant.key_version,
+        key_destroyed=tenant.key_destroyed,
     )
 
 

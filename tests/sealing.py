@@ -1,0 +1,25 @@
+"""The layer that encrypts objects, over any adapter, with a keeper of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from boundary.context import TenantContext
+from services.keys.local import LocalKeys
+from services.keys.ring import KeyRing
+from services.storage.data_keys import ObjectKeyRecords
+from services.storage.ports import Objects
+from services.storage.sealed_objects import SealedObjects
+
+
+@asynccontextmanager
+async def sealed_over(
+    inner: Objects, folder: Path, tenant: TenantContext
+) -> AsyncIterator[SealedObjects]:
+    """Encrypted objects of one tenant, whose every call is that tenant's."""
+    keys = LocalKeys(folder)
+    await keys.create(tenant.key)
+    yield SealedObjects(inner, KeyRing(keys, ObjectKeyRecords(inner)), context=lambda: tenant)
+    keys.close()
