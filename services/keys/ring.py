@@ -16,11 +16,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from boundary.context import TenantContext
-from boundary.errors import DataLoss, key_destroyed
+from boundary.errors import key_destroyed
 from boundary.ids import TenantId
 from boundary.tenants import TenantState
 from services.keys.ports import DataKeys
-from services.keys.refusals import told
+from services.keys.refusals import damaged, told
 
 _SIZE = 10_000
 
@@ -130,12 +130,12 @@ class KeyRing:
                 tenant, made.wrapped, purpose=purpose, version=version
             )
         if wrapped is None:
-            raise DataLoss("DATA_KEY_MISSING", "a data key of the tenant is lost")
+            raise damaged("DATA_KEY_MISSING", "a data key of the tenant is lost", _place(slot))
         return await self._open(tenant, slot, wrapped)
 
     async def _open(self, tenant: TenantContext, slot: _Slot, wrapped: bytes) -> bytes:
         expires_at = self._clock() + self._seconds
-        with told():
+        with told(_place(slot)):
             plaintext = await self._keys.unwrap(tenant.key, wrapped, purpose=slot[2])
         if slot[0] not in self._destroyed:
             self._held[slot] = (expires_at, plaintext)
@@ -152,3 +152,8 @@ class KeyRing:
     def _forget(self, tenant_id: TenantId) -> None:
         for slot in [slot for slot in self._held if slot[0] == tenant_id]:
             del self._held[slot]
+
+
+def _place(slot: _Slot) -> str:
+    tenant_id, _, purpose, version = slot
+    return f"version {version} for {purpose} of tenant {tenant_id}"

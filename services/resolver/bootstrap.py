@@ -20,6 +20,7 @@ from boundary.tls import load_tls
 from boundary.tokens import TokenVerifier
 from services.aws.process_credentials import ProcessDynamoCredentials
 from services.engines.settings import load_engines
+from services.keys.opening import open_keys
 from services.resolver.changes import Changes
 from services.resolver.directory import Directory
 from services.resolver.guard import GuardedDirectoryTable
@@ -30,10 +31,12 @@ from services.resolver.placements import Placements, places_of
 from services.resolver.servicer import (
     ContextServicer,
     SigningKeyServicer,
+    TenantKeyServicer,
     TenantServicer,
 )
 from services.resolver.settings import ResolverSettings
 from services.resolver.signing_keys import SigningKeys
+from services.resolver.tenant_keys import Encryption
 from services.table.opening import open_tables
 from silo.policy.v1 import policy_pb2
 
@@ -59,7 +62,18 @@ async def build(settings: ResolverSettings) -> Server:
         places_of(engines.regions, embedded=settings.default_placement),
         default_region=settings.region,
     )
-    tenants = Tenants(directory=directory, changes=changes, placements=placements)
+    keepers = await open_keys(engines, folder=settings.tenant_keys_folder)
+    encryption = Encryption(
+        keepers.by_region,
+        always=[
+            name
+            for name, region in engines.regions.items()
+            if region.objects is not None and region.objects.tenant_keys
+        ],
+    )
+    tenants = Tenants(
+        directory=directory, changes=changes, placements=placements, encryption=encryption
+    )
     rotation = Rotation(keys)
     resolution = Resolution(
         directory=directory,
@@ -73,6 +87,7 @@ async def build(settings: ResolverSettings) -> Server:
     audit = AuditLog(settings.audit_folder, service="resolver")
     servicers: dict[str, object] = {
         "silo.resolver.v1.TenantService": TenantServicer(tenants, pages),
+        "silo.resolver.v1.TenantKeyService": TenantKeyServicer(tenants),
         "silo.resolver.v1.SigningKeyService": SigningKeyServicer(rotation),
         "silo.resolver.v1.ContextService": ContextServicer(
             resolution=resolution, rotation=rotation, tenants=tenants
@@ -90,7 +105,7 @@ async def build(settings: ResolverSettings) -> Server:
         drain_seconds=settings.drain_seconds,
         drain=(changes.close,),
         background=tables.background,
-        close=(*tables.close, credentials.close, audit.close),
+        close=(*tables.close, *keepers.close, credentials.close, audit.close),
     )
 
 

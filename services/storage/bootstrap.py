@@ -9,11 +9,16 @@ from boundary.runtime import ServiceRuntime
 from boundary.server import Server
 from services.engines.credentials import ServiceCredentials
 from services.engines.settings import load_engines
+from services.keys.guard import GuardedDataKeys
+from services.keys.opening import open_keys
+from services.keys.ring import KeyRing
+from services.storage.data_keys import ObjectKeyRecords
 from services.storage.guard import GuardedObjects
 from services.storage.http import SignedUrlAuthenticator, SignedUrls
 from services.storage.opening import open_objects
 from services.storage.operations import ObjectOperations
 from services.storage.presign import UrlSigner
+from services.storage.sealed_objects import SealedObjects
 from services.storage.servicer import ObjectServicer
 from services.storage.settings import StorageSettings
 
@@ -33,8 +38,21 @@ async def build(settings: StorageSettings) -> Server:
         load_or_create(settings.keys_folder, "storage-urls"),
         public_url=settings.storage_public_url,
     )
+    guarded = GuardedObjects(ByRegion(opened.by_region))
+    keys = await open_keys(
+        engines,
+        folder=settings.tenant_keys_folder,
+        credentials=credentials.s3,
+        ensure=credentials.ensure,
+    )
+    ring = KeyRing(
+        GuardedDataKeys(ByRegion(keys.by_region)),
+        ObjectKeyRecords(guarded),
+        seconds=settings.key_seconds,
+    )
+    runtime.states.on_change(ring.observe)
     operations = ObjectOperations(
-        GuardedObjects(ByRegion(opened.by_region)),
+        SealedObjects(guarded, ring),
         pages=runtime.pages,
         signer=signer,
         max_object_bytes=settings.storage_max_object_bytes,
@@ -53,5 +71,5 @@ async def build(settings: StorageSettings) -> Server:
         servicers={"silo.storage.v1.ObjectService": ObjectServicer(operations)},
         routes=urls.routes(),
         background=opened.background,
-        close=(*opened.close, credentials.close),
+        close=(*opened.close, *keys.close, credentials.close),
     )

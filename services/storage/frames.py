@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from boundary.errors import DataLoss
 from boundary.ids import TenantId
+from services.keys.refusals import damaged
 
 FRAME_BYTES = 64 * 1024
 TAG_BYTES = 16
@@ -64,7 +65,7 @@ class SealLabel:
         """How many bytes content of a size takes."""
         return size + frames_in(size) * TAG_BYTES + self.trailer
 
-    def size(self, sealed: int) -> int:
+    def size(self, sealed: int, *, path: str) -> int:
         """The size of the content that takes so many bytes.
 
         Raises:
@@ -73,7 +74,7 @@ class SealLabel:
         frames = -(-(sealed - self.trailer) // SEALED_FRAME_BYTES)
         size = sealed - self.trailer - frames * TAG_BYTES
         if size < 0 or self.sealed_size(size) != sealed:
-            raise damaged()
+            raise content_damaged(f"{path}, length")
         return size
 
 
@@ -82,7 +83,7 @@ def new_salt() -> bytes:
     return secrets.token_bytes(_SALT_BYTES)
 
 
-def parse_label(text: str) -> SealLabel:
+def parse_label(text: str, *, path: str) -> SealLabel:
     """The label in an object's metadata.
 
     Raises:
@@ -90,12 +91,12 @@ def parse_label(text: str) -> SealLabel:
     """
     match = _LABEL.fullmatch(text)
     if match is None:
-        raise damaged()
+        raise content_damaged(f"{path}, label")
     version, salt, digest = match.groups()
     try:
         sealed = b"" if digest == "-" else base64.urlsafe_b64decode(digest)
     except binascii.Error as error:
-        raise damaged() from error
+        raise content_damaged(f"{path}, label") from error
     return SealLabel(version=int(version), salt=bytes.fromhex(salt), digest=sealed)
 
 
@@ -107,10 +108,14 @@ def frames_in(size: int) -> int:
 class FrameCipher:
     """Seals and opens the frames of one object."""
 
-    def __init__(self, data_key: bytes, salt: bytes, *, tenant_id: TenantId, version: int) -> None:
+    def __init__(
+        self, data_key: bytes, salt: bytes, *, tenant_id: TenantId, version: int, path: str
+    ) -> None:
+        """Takes what the object's key is derived from, and the object's path, for errors alone."""
         info = f"silo objects 1\0{tenant_id}\0{version}".encode()
         key = HKDF(algorithm=hashes.SHA256(), length=32, salt=salt, info=info).derive(data_key)
         self._cipher = AESGCM(key)
+        self._path = path
 
     def seal(self, content: bytes, *, first: int, ends: bool) -> bytes:
         """Whole frames of content, of which the last may be shorter where the content ends with it.
@@ -136,17 +141,15 @@ class FrameCipher:
             DataLoss: it is not what was sealed for this place.
         """
         count, view = max(1, -(-len(sealed) // SEALED_FRAME_BYTES)), memoryview(sealed)
-        try:
-            return b"".join(
-                self._cipher.decrypt(
-                    _nonce(first + index, last=ends and index == count - 1),
-                    view[index * SEALED_FRAME_BYTES : (index + 1) * SEALED_FRAME_BYTES],
-                    None,
-                )
-                for index in range(count)
-            )
-        except InvalidTag as error:
-            raise damaged() from error
+        opened = []
+        for index in range(count):
+            nonce = _nonce(first + index, last=ends and index == count - 1)
+            frame = view[index * SEALED_FRAME_BYTES : (index + 1) * SEALED_FRAME_BYTES]
+            try:
+                opened.append(self._cipher.decrypt(nonce, frame, None))
+            except InvalidTag as error:
+                raise content_damaged(f"{self._path}, frame {first + index}") from error
+        return b"".join(opened)
 
     def seal_digest(self, digest: bytes) -> bytes:
         """The content's SHA-256, encrypted: in the clear it would tell who guesses the content right."""
@@ -161,7 +164,7 @@ class FrameCipher:
         try:
             return self._cipher.decrypt(_DIGEST_NONCE, sealed, None)
         except InvalidTag as error:
-            raise damaged() from error
+            raise content_damaged(f"{self._path}, digest") from error
 
 
 class Sealing:
@@ -198,9 +201,9 @@ class Sealing:
         return self._cipher.seal(bytes(self._rest), first=self._frames, ends=True)
 
 
-def damaged() -> DataLoss:
+def content_damaged(place: str) -> DataLoss:
     """The error for encrypted content that is not as it was stored."""
-    return DataLoss("CONTENT_DAMAGED", "the object's content is not what was stored")
+    return damaged("CONTENT_DAMAGED", "the object's content is not what was stored", place)
 
 
 def _nonce(index: int, *, last: bool) -> bytes:

@@ -13,7 +13,7 @@ from services.storage.frames import (
     SEALED_FRAME_BYTES,
     TAG_BYTES,
     FrameCipher,
-    damaged,
+    content_damaged,
     frames_in,
 )
 from services.storage.ports import CHUNK_BYTES, Content, Span, StoredObject
@@ -89,7 +89,7 @@ class SealedContent:
             if not left:
                 break
         if left or buffer:
-            raise damaged()
+            raise content_damaged(f"{self.object.path}, end")
 
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()

@@ -86,7 +86,7 @@ class SealedObjects:
         if not tenant.key_version:
             return await self._inner.put(prefix, path, content, upload)
         version, salt = tenant.key_version, new_salt()
-        cipher = await self._cipher(tenant, version, salt, make=True)
+        cipher = await self._cipher(tenant, version, salt, path=path, make=True)
         begun, digest = await _begun(content, upload.sha256)
         label = SealLabel(
             version=version, salt=salt, digest=cipher.seal_digest(digest) if digest else b""
@@ -229,11 +229,11 @@ class SealedObjects:
         return await self._inner.delete_many(prefix, allowed) if allowed else 0
 
     async def _cipher(
-        self, tenant: TenantContext, version: int, salt: bytes, *, make: bool = False
+        self, tenant: TenantContext, version: int, salt: bytes, *, path: str, make: bool = False
     ) -> FrameCipher:
         obtain = self._ring.write if make else self._ring.read
         data_key = await obtain(tenant, purpose=PURPOSE, version=version)
-        return FrameCipher(data_key, salt, tenant_id=tenant.tenant_id, version=version)
+        return FrameCipher(data_key, salt, tenant_id=tenant.tenant_id, version=version, path=path)
 
     async def _opened(
         self, tenant: TenantContext, prefix: ObjectPrefix, path: str, span: Span, if_match: str
@@ -248,8 +248,8 @@ class SealedObjects:
                 raise etag_mismatch(path, field="if_match")
             if_match = present.etag
             if LABEL in present.metadata:
-                label = parse_label(present.metadata[LABEL])
-                size = label.size(present.size)
+                label = parse_label(present.metadata[LABEL], path=path)
+                size = label.size(present.size, path=path)
                 start, length = span.within(size)
                 span = sealed_span(start, length, size)
         opened = await self._inner.get(prefix, path, span=span, if_match=if_match)
@@ -257,8 +257,8 @@ class SealedObjects:
             return opened
         try:
             stored = await self._described(tenant, prefix, opened.object)
-            label = parse_label(opened.object.metadata[LABEL])
-            cipher = await self._cipher(tenant, label.version, label.salt)
+            label = parse_label(opened.object.metadata[LABEL], path=path)
+            cipher = await self._cipher(tenant, label.version, label.salt, path=path)
         except BaseException:
             async with opened:
                 raise
@@ -299,8 +299,8 @@ class SealedObjects:
         Raises:
             Aborted, NotFound: it was replaced or deleted meanwhile.
         """
-        label = parse_label(stored.metadata[LABEL])
-        cipher = await self._cipher(tenant, label.version, label.salt)
+        label = parse_label(stored.metadata[LABEL], path=stored.path)
+        cipher = await self._cipher(tenant, label.version, label.salt, path=stored.path)
         digest = label.digest
         if not digest:
             at = read_at or stored
@@ -326,11 +326,11 @@ class SealedObjects:
 
 
 def _without_digest(stored: StoredObject) -> StoredObject:
-    label = parse_label(stored.metadata[LABEL])
+    label = parse_label(stored.metadata[LABEL], path=stored.path)
     own = {key: value for key, value in stored.metadata.items() if key != LABEL}
     return replace(
         stored,
-        size=label.size(stored.size),
+        size=label.size(stored.size, path=stored.path),
         sha256="",
         metadata=own,
         key_version=label.version,
