@@ -28,6 +28,7 @@ from services.engines.settings import load_engines
 from services.keys.guard import GuardedDataKeys
 from services.keys.opening import open_keys
 from services.keys.ring import KeyRing
+from services.table.capacity import CapacityMeter
 from services.table.guard import GuardedTable
 from services.table.opening import open_tables
 
@@ -74,7 +75,7 @@ async def build(settings: DataSettings) -> Server:
     tables = await open_tables(
         engines,
         credentials=credentials.dynamodb,
-        on_capacity=runtime.metrics.consumed,
+        on_capacity=CapacityMeter(on_action=runtime.metrics.consumed).consumed,
         path=settings.table_path,
         readers=settings.data_table_readers,
     )

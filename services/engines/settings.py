@@ -43,6 +43,7 @@ class ObjectsEngine(_Part):
         accelerate: whether to use S3 Transfer Acceleration.
         tenant_keys: whether each tenant's objects are encrypted with a KMS key of its own, which must be there.
         threads: how many requests may be under way at once.
+        spread_exports: whether the parts of an export are spread over hashed prefixes (boundary/export_paths.py).
     """
 
     aws_region: Name
@@ -52,6 +53,7 @@ class ObjectsEngine(_Part):
     accelerate: bool = False
     tenant_keys: bool = False
     threads: int = Field(default=32, ge=1, le=512)
+    spread_exports: bool = False
 
 
 class KeysEngine(_Part):
@@ -76,6 +78,8 @@ class SearchEngine(_Part):
         ca_file: the certificates that the cluster's must come from; the system's where unset.
         replicas: of each index; one node alone can hold none.
         shards: of each new index, by the tenant's tier; one where the tier is not named.
+        security: `roles` where the cluster has the security plugin: each tenant then has a role and a user of its
+            own there, as whom its requests are made; the service's user may act as them.
     """
 
     url: str
@@ -84,6 +88,13 @@ class SearchEngine(_Part):
     ca_file: Path | None = None
     replicas: int = Field(default=1, ge=0, le=5)
     shards: dict[Name, Annotated[int, Field(ge=1, le=100)]] = Field(default_factory=dict)
+    security: Literal["none", "roles"] = "none"
+
+    @model_validator(mode="after")
+    def _roles_need_a_user(self) -> SearchEngine:
+        if self.security == "roles" and not self.username:
+            raise ValueError("security by roles wants a username, who acts as the tenants' users")
+        return self
 
 
 class Region(_Part):

@@ -37,6 +37,7 @@ from services.resolver.servicer import (
 from services.resolver.settings import ResolverSettings
 from services.resolver.signing_keys import SigningKeys
 from services.resolver.tenant_keys import Encryption
+from services.table.capacity import CapacityMeter
 from services.table.opening import open_tables
 from silo.policy.v1 import policy_pb2
 
@@ -49,7 +50,7 @@ async def build(settings: ResolverSettings) -> Server:
     tables = await open_tables(
         engines,
         credentials=credentials,
-        on_capacity=metrics.consumed,
+        on_capacity=CapacityMeter(on_action=metrics.consumed).consumed,
         path=settings.table_path,
     )
     by_region = ByRegion({**tables.by_region, "": tables.by_region[settings.region]})
