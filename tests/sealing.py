@@ -21,5 +21,7 @@ async def sealed_over(
     """Encrypted objects of one tenant, whose every call is that tenant's."""
     keys = LocalKeys(folder)
     await keys.create(tenant.key)
-    yield SealedObjects(inner, KeyRing(keys, ObjectKeyRecords(inner)), context=lambda: tenant)
+    records = ObjectKeyRecords(inner)
+    ring = KeyRing(keys, records)
+    yield SealedObjects(inner, ring, records=records, context=lambda: tenant)
     keys.close()

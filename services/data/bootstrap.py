@@ -20,6 +20,8 @@ from services.data.intents import Intents
 from services.data.operations import Entities
 from services.data.ports import Table, TemplateContent
 from services.data.recovery import Recovery
+from services.data.reencryption import Reencryption
+from services.data.reencryption_servicer import ReencryptionServicer
 from services.data.sealed_table import SealedTable
 from services.data.settings import DataSettings
 from services.data.templates import Templates
@@ -93,6 +95,7 @@ async def build(settings: DataSettings) -> Server:
     )
     runtime.states.on_change(ring.observe)
     table = SealedTable(guarded, ring)
+    reencryption = Reencryption(engine=guarded, sealed=table, ring=ring)
     content = StorageContent(
         open_channel(settings.storage_address, tls=runtime.tls), runtime.contexts
     )
@@ -107,7 +110,10 @@ async def build(settings: DataSettings) -> Server:
     return runtime.server(
         listen=settings.data_listen,
         http_listen=settings.data_http_listen,
-        servicers=wired.servicers,
+        servicers={
+            **wired.servicers,
+            f"{PACKAGE}.ReencryptionService": ReencryptionServicer(reencryption, runtime.pages),
+        },
         background=(recovery.run, *tables.background),
         close=(*tables.close, *keys.close, credentials.close),
     )

@@ -43,7 +43,7 @@ _INDEX_PARTITION_KEYS = tuple(partition_key for partition_key, _ in INDEXES.valu
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Rule:
+class Rule:
     """What is encrypted in the items of one kind.
 
     Attributes:
@@ -67,10 +67,10 @@ class _Query:
     descending: bool
 
 
-def _rules() -> dict[str, _Rule]:
+def _rules() -> dict[str, Rule]:
     """The rules by the first part of the sort key, from the protos."""
     rules = {
-        kind.entity: _Rule(
+        kind.entity: Rule(
             # The mark of a creation has a digest of all of it.
             names=kind.codec.sensitive | {CREATION},
             kind=kind if kind.filter and kind.filter.attribute in kind.codec.sensitive else None,
@@ -78,14 +78,14 @@ def _rules() -> dict[str, _Rule]:
         for kind in KINDS
         if kind.codec.sensitive
     }
-    rules[_CONFIG] = _Rule(names=Codec(TenantConfig).sensitive, within=_SETTINGS)
+    rules[_CONFIG] = Rule(names=Codec(TenantConfig).sensitive, within=_SETTINGS)
     return rules
 
 
-RULES: Mapping[str, _Rule] = _rules()
+RULES: Mapping[str, Rule] = _rules()
 
 
-def _rule_of(sort_key: str) -> _Rule | None:
+def _rule_of(sort_key: str) -> Rule | None:
     return RULES.get(sort_key.partition("#")[0])
 
 
@@ -192,7 +192,7 @@ class SealedTable:
         data_key = await self._ring.read(tenant, purpose=FIELDS, version=version)
         return _cipher(tenant, data_key, sort_key, version).open(item)
 
-    async def _sealed(self, rule: _Rule, write: Write) -> Write:
+    async def _sealed(self, rule: Rule, write: Write) -> Write:
         """The write as the table below gets it."""
         tenant = require_context()
         if not tenant.key_version:
@@ -209,7 +209,7 @@ class SealedTable:
             raise ValueError("an item with encrypted fields is written as a whole")
         return write
 
-    async def _seal(self, tenant: TenantContext, rule: _Rule, sort_key: str, item: Item) -> Item:
+    async def _seal(self, tenant: TenantContext, rule: Rule, sort_key: str, item: Item) -> Item:
         version = tenant.key_version
         data_key = await self._ring.write(tenant, purpose=FIELDS, version=version)
         return _cipher(tenant, data_key, sort_key, version).seal(item, rule.names)

@@ -18,6 +18,8 @@ from services.storage.http import SignedUrlAuthenticator, SignedUrls
 from services.storage.opening import open_objects
 from services.storage.operations import ObjectOperations
 from services.storage.presign import UrlSigner
+from services.storage.reencryption import Reencryption
+from services.storage.reencryption_servicer import ReencryptionServicer
 from services.storage.sealed_objects import SealedObjects
 from services.storage.servicer import ObjectServicer
 from services.storage.settings import StorageSettings
@@ -45,14 +47,13 @@ async def build(settings: StorageSettings) -> Server:
         credentials=credentials.s3,
         ensure=credentials.ensure,
     )
-    ring = KeyRing(
-        GuardedDataKeys(ByRegion(keys.by_region)),
-        ObjectKeyRecords(guarded),
-        seconds=settings.key_seconds,
-    )
+    records = ObjectKeyRecords(guarded)
+    ring = KeyRing(GuardedDataKeys(ByRegion(keys.by_region)), records, seconds=settings.key_seconds)
     runtime.states.on_change(ring.observe)
+    sealed = SealedObjects(guarded, ring, records=records)
+    reencryption = Reencryption(engine=guarded, sealed=sealed, ring=ring, records=records)
     operations = ObjectOperations(
-        SealedObjects(guarded, ring),
+        sealed,
         pages=runtime.pages,
         signer=signer,
         max_object_bytes=settings.storage_max_object_bytes,
@@ -68,7 +69,12 @@ async def build(settings: StorageSettings) -> Server:
     return runtime.server(
         listen=settings.storage_listen,
         http_listen=settings.storage_http_listen,
-        servicers={"silo.storage.v1.ObjectService": ObjectServicer(operations)},
+        servicers={
+            "silo.storage.v1.ObjectService": ObjectServicer(operations),
+            "silo.storage.v1.ReencryptionService": ReencryptionServicer(
+                reencryption, runtime.pages
+            ),
+        },
         routes=urls.routes(),
         background=opened.background,
         close=(*opened.close, *keys.close, credentials.close),

@@ -14,6 +14,8 @@ OWN = ".silo-keys/"
 PURPOSE = "objects"
 """What the data keys here are for."""
 
+_FLOOR = f"{OWN}{PURPOSE}/floor"
+
 _TYPE = Upload(content_type="application/octet-stream", create_only=True)
 
 
@@ -54,6 +56,21 @@ class ObjectKeyRecords:
         last = _path(purpose, before)
         old = [stored.path for stored in page.objects if stored.path < last]
         return await self._objects.delete_many(tenant.objects, old) if old else 0
+
+    async def retire(self, tenant: TenantContext, *, before: int) -> None:
+        """Has uploads under way store nothing where their data key is of a version below before."""
+        if await self.floor(tenant) < before:
+            upload = Upload(content_type="text/plain")
+            await self._objects.put(tenant.objects, _FLOOR, _whole(b"%d" % before), upload)
+
+    async def floor(self, tenant: TenantContext) -> int:
+        """The first version under which objects may still be stored."""
+        try:
+            found = await self._objects.get(tenant.objects, _FLOOR)
+        except NotFound:
+            return 1
+        async with found as content:
+            return int(b"".join([chunk async for chunk in content.chunks()]))
 
 
 def _path(purpose: str, version: int) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -27,7 +28,7 @@ from boundary.errors import (
 from boundary.guard import require_context
 from boundary.scope import ObjectPrefix
 from services.keys.ring import KeyRing
-from services.storage.data_keys import OWN, PURPOSE
+from services.storage.data_keys import OWN, PURPOSE, ObjectKeyRecords
 from services.storage.frames import (
     TRAILER_BYTES,
     FrameCipher,
@@ -54,6 +55,8 @@ LABEL = "silo-encryption"
 _ATTEMPTS = 10
 """How often a read starts again because the object was replaced on the way."""
 
+_SLOW_SECONDS = 20.0
+
 _DESCRIBING = 8
 """How many digests of a page are read side by side, of objects that have theirs behind their content."""
 
@@ -70,12 +73,22 @@ class SealedObjects:
         inner: Objects,
         ring: KeyRing,
         *,
+        records: ObjectKeyRecords,
         context: Callable[[], TenantContext] = require_context,
+        slow_seconds: float = _SLOW_SECONDS,
     ) -> None:
-        """Takes the guarded objects below, the data keys, and how to know whose call is being served."""
+        """Takes the guarded objects below and the data keys.
+
+        Args:
+            records: where the data keys stand.
+            context: how to know whose call is being served.
+            slow_seconds: an upload that takes longer asks at its end whether its data key still serves.
+        """
         self._inner = inner
         self._ring = ring
+        self._records = records
         self._context = context
+        self._slow_seconds = slow_seconds
 
     async def put(
         self, prefix: ObjectPrefix, path: str, content: AsyncIterator[bytes], upload: Upload
@@ -92,12 +105,12 @@ class SealedObjects:
             version=version, salt=salt, digest=cipher.seal_digest(digest) if digest else b""
         )
         sealing = Sealing(cipher)
+        last = partial(self._last, tenant, sealing, upload.sha256, time.monotonic())
+        sealed = _sealed(sealing, _chain(begun, content), last)
         stored = await self._inner.put(
             prefix,
             path,
-            _sealed(sealing, _chain(begun, content), expected=upload.sha256)
-            if digest
-            else _trailed(sealing, _chain(begun, content), cipher=cipher),
+            sealed if digest else _trailed(sealing, sealed, cipher),
             replace(upload, sha256="", metadata={**upload.metadata, LABEL: str(label)}),
         )
         return replace(
@@ -107,6 +120,24 @@ class SealedObjects:
             metadata=dict(upload.metadata),
             key_version=version,
         )
+
+    async def _last(
+        self, tenant: TenantContext, sealing: Sealing, expected: str, began: float
+    ) -> bytes:
+        """The last frame, once nothing speaks against the object.
+
+        Raises:
+            InvalidArgument: expected is not empty and not the content's digest.
+            Aborted: the data key was retired meanwhile; the upload can be made again.
+        """
+        if expected and sealing.digest.hex() != expected:
+            raise InvalidArgument(
+                "sha256", "is not the content's SHA-256", reason="CHECKSUM_MISMATCH"
+            )
+        slow = time.monotonic() - began > self._slow_seconds
+        if slow and await self._records.floor(tenant) > tenant.key_version:
+            raise Aborted("KEY_RETIRED", "the tenant's key was rotated long ago; upload it again")
+        return sealing.finish()
 
     async def get(
         self, prefix: ObjectPrefix, path: str, *, span: Span = WHOLE, if_match: str = ""
@@ -360,28 +391,22 @@ async def _chain(begun: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterato
 
 
 async def _sealed(
-    sealing: Sealing, content: AsyncIterator[bytes], *, expected: str
+    sealing: Sealing, content: AsyncIterator[bytes], last: Callable[[], Awaitable[bytes]]
 ) -> AsyncIterator[bytes]:
-    """The encrypted content.
-
-    Raises:
-        InvalidArgument: expected is not empty and not the content's digest.
-    """
+    """The encrypted content."""
     async for chunk in content:
         sealed = await computed(partial(sealing.take, chunk), size=len(chunk))
         if sealed:
             yield sealed
-    if expected and sealing.digest.hex() != expected:
-        raise InvalidArgument("sha256", "is not the content's SHA-256", reason="CHECKSUM_MISMATCH")
-    yield sealing.finish()
+    yield await last()
 
 
 async def _trailed(
-    sealing: Sealing, content: AsyncIterator[bytes], *, cipher: FrameCipher
+    sealing: Sealing, sealed: AsyncIterator[bytes], cipher: FrameCipher
 ) -> AsyncIterator[bytes]:
     """The encrypted content with its digest behind it."""
-    async for sealed in _sealed(sealing, content, expected=""):
-        yield sealed
+    async for frames in sealed:
+        yield frames
     yield cipher.seal_digest(sealing.digest)
 
 

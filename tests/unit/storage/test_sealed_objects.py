@@ -50,10 +50,17 @@ class World:
     def __init__(self, files: FileObjects, keys: LocalKeys) -> None:
         self.files = files
         self.keys = keys
-        self.ring = KeyRing(keys, ObjectKeyRecords(files))
+        self.records = ObjectKeyRecords(files)
+        self.ring = KeyRing(keys, self.records)
 
-    def of(self, tenant: TenantContext) -> SealedObjects:
-        return SealedObjects(self.files, self.ring, context=lambda: tenant)
+    def of(self, tenant: TenantContext, *, slow_seconds: float = 20.0) -> SealedObjects:
+        return SealedObjects(
+            self.files,
+            self.ring,
+            records=self.records,
+            context=lambda: tenant,
+            slow_seconds=slow_seconds,
+        )
 
     async def read(self, tenant: TenantContext, path: str, span: Span = WHOLE) -> bytes:
         async with await self.of(tenant).get(PREFIX, path, span=span) as content:
