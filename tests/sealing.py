@@ -12,6 +12,18 @@ from services.keys.ring import KeyRing
 from services.storage.data_keys import ObjectKeyRecords
 from services.storage.ports import Objects
 from services.storage.sealed_objects import SealedObjects
+from tests.contexts import make_context
+
+
+@asynccontextmanager
+async def layered(inner: Objects, layer: str, folder: Path) -> AsyncIterator[Objects]:
+    """The objects of an adapter, as they are or `sealed`, for the tenant of the contract suite."""
+    if layer != "sealed":
+        yield inner
+        return
+    tenant = make_context("a", audience="storage", key_version=1)
+    async with sealed_over(inner, folder, tenant) as sealed:
+        yield sealed
 
 
 @asynccontextmanager

@@ -191,6 +191,7 @@ class Tenants:
                 call or switching encryption on makes it.
         """
         tenant = self._checked(new)
+        self._encryption.check(tenant)
         try:
             await self._directory.add(tenant)
         except IdTaken as error:

@@ -37,9 +37,14 @@ class Encryption:
         self._keepers = dict(keepers)
         self._always = frozenset(always)
 
+    def check(self, tenant: Tenant) -> None:
+        """Returns where the tenant needs no key or its region has a keeper."""
+        if self._needs_key(tenant):
+            self._keeper(tenant)
+
     async def provide(self, tenant: Tenant) -> None:
         """Makes the tenant's key where it needs one and there is none."""
-        if not tenant.key_version and tenant.placement.region not in self._always:
+        if not self._needs_key(tenant):
             return
         keeper, key = self._keeper(tenant)
         with told():
@@ -62,6 +67,9 @@ class Encryption:
         keeper, key = self._keeper(tenant)
         with told():
             await keeper.destroy(key)
+
+    def _needs_key(self, tenant: Tenant) -> bool:
+        return bool(tenant.key_version) or tenant.placement.region in self._always
 
     def _keeper(self, tenant: Tenant) -> tuple[TenantKeys, TenantKey]:
         region = tenant.placement.region

@@ -31,9 +31,8 @@ from services.storage.content import ContentDirectory
 from services.storage.files import FileObjects
 from services.storage.guard import GuardedObjects
 from services.storage.ports import CHUNK_BYTES, WHOLE, Listing, Objects, Span, StoredObject, Upload
-from services.storage.sealed_objects import SealedObjects
 from tests.contexts import make_context
-from tests.sealing import sealed_over
+from tests.sealing import layered
 
 TEXT = Upload(content_type="text/plain")
 
@@ -61,18 +60,13 @@ async def _close(adapter: FileObjects) -> None:
     await asyncio.to_thread(adapter.close)
 
 
-@pytest.fixture
-async def sealed_files(files: FileObjects, tmp_path: Path) -> AsyncIterator[SealedObjects]:
-    """The layer that encrypts, over the embedded bucket."""
-    tenant = make_context("a", audience="storage", key_version=1)
-    async with sealed_over(files, tmp_path / "keys", tenant) as sealed:
-        yield sealed
-
-
-@pytest.fixture(params=["files", "sealed_files"])
-def objects(request: pytest.FixtureRequest) -> Objects:
-    adapter: Objects = request.getfixturevalue(request.param)
-    return adapter
+@pytest.fixture(params=["plain", "sealed"])
+async def objects(
+    request: pytest.FixtureRequest, files: FileObjects, tmp_path: Path
+) -> AsyncIterator[Objects]:
+    """The embedded bucket, without and with the layer that encrypts."""
+    async with layered(files, request.param, tmp_path / "keys") as over:
+        yield over
 
 
 async def _stream(*chunks: bytes) -> AsyncIterator[bytes]:
