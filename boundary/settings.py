@@ -30,6 +30,7 @@ class ProcessSettings(BaseSettings):
         audit_local_hours: how long they stay on this machine after that.
         peers: the folder of peer tokens, where it is not in the home.
         dev_issuer: the folder of the development issuer's key set, where it is not in the home.
+        key_seconds: for how many seconds a data key of a tenant is held unwrapped; data and storage hold some.
         drain_seconds: how long calls that are under way may take to end when the process stops.
         log_level: the least level that is logged to standard error.
     """
@@ -54,6 +55,7 @@ class ProcessSettings(BaseSettings):
     audit_local_hours: float = Field(default=24.0, ge=0)
     peers: Path | None = None
     dev_issuer: Path | None = None
+    key_seconds: float = Field(default=300.0, gt=0, le=3600)
     drain_seconds: float = 5.0
     log_level: str = "INFO"
 
@@ -76,6 +78,11 @@ class ProcessSettings(BaseSettings):
     def keys_folder(self) -> Path:
         """Where symmetric keys (page tokens, signed URLs) are."""
         return self.home / "keys"
+
+    @property
+    def tenant_keys_folder(self) -> Path:
+        """Where the embedded keeper has the tenants' keys."""
+        return self.keys_folder / "tenants"
 
     @property
     def dev_issuer_folder(self) -> Path:

@@ -23,6 +23,7 @@ from boundary.trail.opening import open_audit
 from boundary.trail.shipping import Shipper
 from services.aws.process_credentials import ProcessDynamoCredentials
 from services.engines.settings import load_engines
+from services.keys.opening import open_keys
 from services.resolver.audit import AuditRetention, AuditTrail
 from services.resolver.audit_servicer import AuditServicer
 from services.resolver.changes import Changes
@@ -35,10 +36,12 @@ from services.resolver.placements import Placements, places_of
 from services.resolver.servicer import (
     ContextServicer,
     SigningKeyServicer,
+    TenantKeyServicer,
     TenantServicer,
 )
 from services.resolver.settings import ResolverSettings
 from services.resolver.signing_keys import SigningKeys
+from services.resolver.tenant_keys import Encryption
 from services.table.capacity import CapacityMeter
 from services.table.opening import open_tables
 from silo.policy.v1 import policy_pb2
@@ -67,7 +70,18 @@ async def build(settings: ResolverSettings) -> Server:
         places_of(engines.regions, embedded=settings.default_placement),
         default_region=settings.region,
     )
-    tenants = Tenants(directory=directory, changes=changes, placements=placements)
+    keepers = await open_keys(engines, folder=settings.tenant_keys_folder)
+    encryption = Encryption(
+        keepers.by_region,
+        always=[
+            name
+            for name, region in engines.regions.items()
+            if region.objects is not None and region.objects.tenant_keys
+        ],
+    )
+    tenants = Tenants(
+        directory=directory, changes=changes, placements=placements, encryption=encryption
+    )
     rotation = Rotation(keys)
     resolution = Resolution(
         directory=directory,
@@ -86,6 +100,7 @@ async def build(settings: ResolverSettings) -> Server:
     servicers: dict[str, object] = {
         "silo.audit.v1.AuditService": AuditServicer(trail, pages),
         "silo.resolver.v1.TenantService": TenantServicer(tenants, pages),
+        "silo.resolver.v1.TenantKeyService": TenantKeyServicer(tenants),
         "silo.resolver.v1.SigningKeyService": SigningKeyServicer(rotation),
         "silo.resolver.v1.ContextService": ContextServicer(
             resolution=resolution, rotation=rotation, tenants=tenants
@@ -108,7 +123,7 @@ async def build(settings: ResolverSettings) -> Server:
             AuditRetention(trail, directory, settings.audit_days).run,
             closing(storage.close),
         ),
-        close=(*tables.close, credentials.close, audit.close),
+        close=(*tables.close, *keepers.close, credentials.close, audit.close),
     )
 
 

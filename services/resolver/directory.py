@@ -60,6 +60,8 @@ class Tenant:
     updated_at: int
     etag: str
     create_request_id: str
+    key_version: int = 0
+    key_destroyed: bool = False
 
     @property
     def slug(self) -> TenantSlug:
@@ -255,6 +257,8 @@ def _item_of(tenant: Tenant) -> dict[str, Value]:
         "updated_at": tenant.updated_at,
         "etag": tenant.etag,
         "create_request_id": tenant.create_request_id,
+        "key_version": tenant.key_version,
+        "key_destroyed": tenant.key_destroyed,
     }
 
 
@@ -286,4 +290,6 @@ def _tenant_of(item: Item) -> Tenant:
         updated_at=number("updated_at"),
         etag=text("etag"),
         create_request_id=text("create_request_id"),
+        key_version=number("key_version") if "key_version" in item else 0,
+        key_destroyed=bool(item.get("key_destroyed", False)),
     )

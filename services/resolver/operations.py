@@ -34,6 +34,7 @@ from services.resolver.directory import (
 from services.resolver.minting import ContextMinter, Minted, Subject
 from services.resolver.placements import Placements
 from services.resolver.signing_keys import SigningKeys
+from services.resolver.tenant_keys import Encryption, switched_on
 from services.table.sharding import MAX_SHARDS
 
 AUDIENCES = frozenset({"data", "storage", "search"})
@@ -69,6 +70,7 @@ class NewTenant:
     search_cluster: str = ""
     max_object_bytes: int = 0
     counter_shards: int = 0
+    encryption: bool = False
     request_id: str = ""
 
 
@@ -80,6 +82,7 @@ class TenantChange:
     tier: str | None = None
     max_object_bytes: int | None = None
     counter_shards: int | None = None
+    encryption: bool | None = None
 
 
 class Resolution:
@@ -164,10 +167,19 @@ class Resolution:
 class Tenants:
     """Creates and governs tenants, and tells of every change."""
 
-    def __init__(self, *, directory: Directory, changes: Changes, placements: Placements) -> None:
+    def __init__(
+        self,
+        *,
+        directory: Directory,
+        changes: Changes,
+        placements: Placements,
+        encryption: Encryption | None = None,
+    ) -> None:
+        """Takes the parts; without encryption, no region has a keeper of keys."""
         self._directory = directory
         self._changes = changes
         self._placements = placements
+        self._encryption = encryption or Encryption({})
 
     async def create(self, new: NewTenant) -> Tenant:
         """The new tenant; or the one that a first call with the same request_id created.
@@ -175,12 +187,16 @@ class Tenants:
         Raises:
             InvalidArgument: a field is out of grammar.
             AlreadyExists: the id or the slug is taken.
+            FailedPrecondition: the key that encryption needs cannot be made; the tenant is there, and the same
+                call or switching encryption on makes it.
         """
         tenant = self._checked(new)
+        self._encryption.check(tenant)
         try:
             await self._directory.add(tenant)
         except IdTaken as error:
             if new.request_id and error.existing.create_request_id == new.request_id:
+                await self._encryption.provide(error.existing)
                 return error.existing
             raise AlreadyExists(
                 f"tenants/{tenant.tenant_id}", reason="TENANT_EXISTS", field="tenant_id"
@@ -189,6 +205,7 @@ class Tenants:
             raise AlreadyExists(
                 f"the slug {tenant.slug}", reason="SLUG_EXISTS", field="tenant_id"
             ) from error
+        await self._encryption.provide(tenant)
         self._changes.publish(tenant)
         return tenant
 
@@ -224,6 +241,10 @@ class Tenants:
             changes["max_object_bytes"] = _max_object_bytes(change.max_object_bytes)
         if change.counter_shards is not None:
             changes["counter_shards"] = _counter_shards(change.counter_shards)
+        if change.encryption is not None:
+            tenant = await self.get(tenant_id)
+            changes["key_version"] = switched_on(tenant, change.encryption)
+            await self._encryption.provide(tenant.changed(**changes))
         return await self._change(tenant_id, changes, etag=etag, field="tenant.etag")
 
     async def suspend(self, tenant_id: TenantId, *, etag: str) -> Tenant:
@@ -241,6 +262,28 @@ class Tenants:
             NotFound, Aborted: nothing was changed.
         """
         return await self._change(tenant_id, {"status": ACTIVE}, etag=etag, field="etag")
+
+    async def rotate_key(self, tenant_id: TenantId, *, etag: str) -> Tenant:
+        """The tenant, whose data is written under new data keys from now on.
+
+        Raises:
+            NotFound, Aborted, FailedPrecondition: nothing was changed.
+        """
+        tenant = await self.get(tenant_id)
+        if etag and tenant.etag != etag:
+            raise etag_mismatch(f"tenants/{tenant_id}", field="etag")
+        version = await self._encryption.rotate(tenant)
+        changes: dict[str, object] = {"key_version": version}
+        return await self._change(tenant_id, changes, etag=tenant.etag, field="etag")
+
+    async def destroy_key(self, tenant_id: TenantId) -> Tenant:
+        """The tenant without its key. Everyone who watches has been told when this returns.
+
+        Raises:
+            NotFound, FailedPrecondition: nothing was changed.
+        """
+        await self._encryption.destroy(await self.get(tenant_id))
+        return await self._change(tenant_id, {"key_destroyed": True}, etag="", field="")
 
     async def watch(self) -> AsyncIterator[Tenant | None]:
         """Every tenant, then None, then each tenant that changes, until the process stops.
@@ -301,6 +344,7 @@ class Tenants:
             updated_at=now,
             etag=new_etag(),
             create_request_id=new.request_id,
+            key_version=int(new.encryption),
         )
 
 
@@ -330,6 +374,8 @@ def _subject(tenant: Tenant) -> Subject:
         generation=tenant.generation,
         max_object_bytes=tenant.max_object_bytes,
         counter_shards=tenant.counter_shards,
+        key_version=tenant.key_version,
+        key_destroyed=tenant.key_destroyed,
     )
 
 

@@ -13,11 +13,15 @@ from boundary.pages import PageSealer, page_size, query_of
 from services.resolver.directory import Tenant
 from services.resolver.minting import Minted
 from services.resolver.operations import NewTenant, Resolution, Rotation, TenantChange, Tenants
-from silo.resolver.v1 import context_pb2, signing_key_pb2, tenant_pb2
+from silo.resolver.v1 import context_pb2, signing_key_pb2, tenant_key_pb2, tenant_pb2
 
 _COLLECTION = "tenants/"
 _LIMITS = ("max_object_bytes", "counter_shards")
-_MUTABLE = frozenset({"display_name", "tier", "limits", *(f"limits.{name}" for name in _LIMITS)})
+_ENCRYPTION = frozenset({"encryption", "encryption.enabled"})
+_MUTABLE = (
+    frozenset({"display_name", "tier", "limits", *(f"limits.{name}" for name in _LIMITS)})
+    | _ENCRYPTION
+)
 _NO_TENANT = TenantId("")
 
 
@@ -44,6 +48,7 @@ class TenantServicer:
                 search_cluster=placement.search_cluster,
                 max_object_bytes=request.tenant.limits.max_object_bytes,
                 counter_shards=request.tenant.limits.counter_shards,
+                encryption=request.tenant.encryption.enabled,
                 request_id=request.request_id,
             )
         )
@@ -92,6 +97,7 @@ class TenantServicer:
             TenantChange(
                 display_name=new.display_name if "display_name" in paths else None,
                 tier=(_tier_of(new.tier) or "UNSPECIFIED") if "tier" in paths else None,
+                encryption=new.encryption.enabled if paths & _ENCRYPTION else None,
                 **limits,
             ),
             etag=new.etag,
@@ -111,6 +117,30 @@ class TenantServicer:
         """Resumes a tenant."""
         tenant = await self._tenants.resume(_id_in(request.name, "name"), etag=request.etag)
         return tenant_pb2.ResumeTenantResponse(tenant=_proto(tenant))
+
+
+class TenantKeyServicer:
+    """silo.resolver.v1.TenantKeyService."""
+
+    def __init__(self, tenants: Tenants) -> None:
+        self._tenants = tenants
+
+    async def rotate_tenant_key(
+        self, request: tenant_key_pb2.RotateTenantKeyRequest, _: Call
+    ) -> tenant_key_pb2.RotateTenantKeyResponse:
+        """Gives a tenant's key a new version."""
+        tenant = await self._tenants.rotate_key(_id_in(request.name, "name"), etag=request.etag)
+        return tenant_key_pb2.RotateTenantKeyResponse(tenant=_proto(tenant))
+
+    async def destroy_tenant_key(
+        self, request: tenant_key_pb2.DestroyTenantKeyRequest, _: Call
+    ) -> tenant_key_pb2.DestroyTenantKeyResponse:
+        """Destroys a tenant's key for good."""
+        tenant_id = _id_in(request.name, "name")
+        if request.confirmation != tenant_id:
+            raise InvalidArgument("confirmation", "must be the tenant's id: this cannot be undone")
+        tenant = await self._tenants.destroy_key(tenant_id)
+        return tenant_key_pb2.DestroyTenantKeyResponse(tenant=_proto(tenant))
 
 
 class SigningKeyServicer:
@@ -224,6 +254,21 @@ def _proto(tenant: Tenant) -> tenant_pb2.Tenant:
         create_time=_micros(tenant.created_at),
         update_time=_micros(tenant.updated_at),
         etag=tenant.etag,
+        encryption=_encryption(tenant),
+    )
+
+
+def _encryption(tenant: Tenant) -> tenant_pb2.TenantEncryption | None:
+    if not tenant.key_version:
+        return None
+    return tenant_pb2.TenantEncryption(
+        enabled=True,
+        key_version=tenant.key_version,
+        key_state=(
+            tenant_pb2.TENANT_KEY_STATE_DESTROYED
+            if tenant.key_destroyed
+            else tenant_pb2.TENANT_KEY_STATE_ENABLED
+        ),
     )
 
 
@@ -233,6 +278,7 @@ def _state(tenant: Tenant) -> context_pb2.TenantState:
         generation=tenant.generation,
         status=tenant_pb2.TenantStatus.Value(f"TENANT_STATUS_{tenant.status}"),
         tier=tenant_pb2.TenantTier.Value(f"TENANT_TIER_{tenant.tier}"),
+        key_destroyed=tenant.key_destroyed,
     )
 
 

@@ -32,6 +32,7 @@ from services.storage.files import FileObjects
 from services.storage.guard import GuardedObjects
 from services.storage.ports import CHUNK_BYTES, WHOLE, Listing, Objects, Span, StoredObject, Upload
 from tests.contexts import make_context
+from tests.sealing import layered
 
 TEXT = Upload(content_type="text/plain")
 
@@ -59,10 +60,13 @@ async def _close(adapter: FileObjects) -> None:
     await asyncio.to_thread(adapter.close)
 
 
-@pytest.fixture(params=["files"])
-def objects(request: pytest.FixtureRequest) -> Objects:
-    adapter: Objects = request.getfixturevalue(request.param)
-    return adapter
+@pytest.fixture(params=["plain", "sealed"])
+async def objects(
+    request: pytest.FixtureRequest, files: FileObjects, tmp_path: Path
+) -> AsyncIterator[Objects]:
+    """The embedded bucket, without and with the layer that encrypts."""
+    async with layered(files, request.param, tmp_path / "keys") as over:
+        yield over
 
 
 async def _stream(*chunks: bytes) -> AsyncIterator[bytes]:

@@ -61,6 +61,7 @@ def test_all_the_promised_commands_are_there() -> None:
     promised |= {("tenants", verb) for verb in tenants}
     promised |= {
         ("keys", "rotate"),
+        ("keys", "destroy"),
         ("config", "get"),
         ("config", "update"),
         ("templates", "content"),
