@@ -297,7 +297,7 @@ def test_the_archive_takes_what_chains_from_its_own_writer_alone(
         note(log, "acme", f"forged-{number}")
         log.flush()
         log._do(log.writer.close_segment)
-    one, two, three = (next(cut(folder.segment(n), folder.signer)) for n in (1, 2, 3))
+    one, two, three = (next(cut(folder.segment(n), folder.signer))[1] for n in (1, 2, 3))
     log.close()
 
     def append(content: bytes, peer: str = "search") -> str:

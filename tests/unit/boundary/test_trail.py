@@ -146,6 +146,21 @@ def test_a_forged_head_is_found(trail: Path) -> None:
     assert "the signature does not hold" in str(result.findings[0])
 
 
+def test_heads_that_are_gone_are_found(trail: Path) -> None:
+    heads = trail / "heads.jsonl"
+    whole = lines(heads)
+    heads.write_bytes(b"".join(whole[:-3]))
+    assert verify(trail).unsigned == 8  # the last segment may be one that is still written
+    heads.write_bytes(b"".join(whole[:-6]))
+    assert {(f.file.name, f.chain) for f in verify(trail).findings} == {
+        ("00000002.jsonl", chain) for chain in ("A", "B", "")
+    }
+    heads.unlink()
+    assert {(f.file.name, f.chain) for f in verify(trail).findings} == {
+        ("00000002.jsonl", chain) for chain in ("A", "B", "")
+    }
+
+
 def test_a_head_by_another_key_is_found(trail: Path) -> None:
     stranger = Signer("data", secrets.token_bytes(32))
     forged = stranger.sign("head", chain="A", seq=3, digest="0" * 64, time="x", writer=trail.name)
