@@ -45,6 +45,12 @@ class Shipper:
         self._kept_seconds = settings.audit_local_hours * 3600
         self._look_seconds = min(_LOOK_SECONDS, settings.audit_segment_seconds)
         self._metadata = ((PEER_KEY, peer_token),)
+        self._archived_at = time.monotonic()
+
+    @property
+    def unarchived_seconds(self) -> float:
+        """Seconds since the archive had every closed segment; a second or so while all is well."""
+        return time.monotonic() - self._archived_at
 
     async def run(self) -> None:
         """Ships until it is cancelled."""
@@ -59,6 +65,7 @@ class Shipper:
         while True:
             try:
                 await self._round(stub)
+                self._archived_at = time.monotonic()
                 backoff = self._look_seconds
             except* (grpc.aio.AioRpcError, OSError, ValueError) as errors:
                 if backoff == self._look_seconds:
