@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from botocore.credentials import Credentials
-
 from services.engines.settings import Engines
-from services.keys.kms import KmsKeys, kms_client
+from services.keys.kms import KmsCredentials, KmsKeys, kms_client
 from services.keys.local import LocalKeys
 from services.keys.ports import TenantKeys
 
@@ -56,7 +54,7 @@ async def open_keys(
     engines: Engines,
     *,
     folder: Path,
-    credentials: Credentials | None = None,
+    credentials: KmsCredentials | None = None,
     ensure: Callable[[], Awaitable[object]] | None = None,
 ) -> OpenKeys:
     """The open keepers.
