@@ -85,6 +85,9 @@ def _rules() -> dict[str, Rule]:
 RULES: Mapping[str, Rule] = _rules()
 
 
+_PREFIXES = tuple(RULES)
+
+
 def _rule_of(sort_key: str) -> Rule | None:
     return RULES.get(sort_key.partition("#")[0])
 
@@ -103,7 +106,7 @@ class SealedTable:
 
     def get(self, partition: Partition, sort_key: str) -> Coroutine[Any, Any, Item | None]:
         """See Table.get. Where nothing of the kind is encrypted, the call is the inner table's own."""
-        if _rule_of(sort_key) is None:
+        if not sort_key.startswith(_PREFIXES):
             return self._inner.get(partition, sort_key)
         return self._get(partition, sort_key)
 

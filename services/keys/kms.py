@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-KmsCredentials = Credentials
-"""What signs KMS calls."""
-
 _log = logging.getLogger(__name__)
 
 KMS_CONFIG = Config(
