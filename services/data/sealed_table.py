@@ -198,10 +198,10 @@ class SealedTable:
         tenant, version = require_context(), version_of(item, place=sort_key)
         data_key = await self._ring.read(tenant, purpose=FIELDS, version=version)
         opened = _cipher(tenant, data_key, sort_key, version).open(item)
-        if rule.kind is None:
+        names = _indexed(rule.kind, tenant.partition, opened)
+        if rule.kind is None or not names:
             return opened
-        plain = _plain_key(rule.kind, tenant.partition, opened)
-        return opened | dict.fromkeys(_indexed(rule.kind, tenant.partition, opened), plain)
+        return opened | dict.fromkeys(names, _plain_key(rule.kind, tenant.partition, opened))
 
     async def _sealed(self, rule: Rule, write: Write) -> Write:
         """The write as the table below gets it."""
@@ -229,10 +229,11 @@ class SealedTable:
         self, tenant: TenantContext, kind: Kind[Any] | None, item: Item, sealed: Item
     ) -> Item:
         """The encrypted item with hashes in the indexes by the sensitive field."""
-        if kind is None:
+        names = _indexed(kind, tenant.partition, item)
+        if kind is None or not names:
             return sealed
         hashed = await self._hash(tenant, kind, _plain_key(kind, tenant.partition, item))
-        return sealed | dict.fromkeys(_indexed(kind, tenant.partition, item), hashed)
+        return sealed | dict.fromkeys(names, hashed)
 
     async def _hashed(self, partition: Partition, index_key: str) -> str | None:
         """What stands in the index for a value of a sensitive field; None where the index is by none."""
@@ -287,8 +288,10 @@ def _plain_key(kind: Kind[Any], partition: Partition, item: Item) -> str:
     return kind.filter_key(partition, str(item[kind.filter.attribute]))
 
 
-def _indexed(kind: Kind[Any], partition: Partition, item: Item) -> list[str]:
-    """The attributes that place an item in an index by the kind's filter."""
+def _indexed(kind: Kind[Any] | None, partition: Partition, item: Item) -> list[str]:
+    """The attributes that place an item in an index by the kind's filter, of which it has a value."""
+    if kind is None or kind.filter is None or kind.filter.attribute not in item:
+        return []
     own = kind.filter_prefix(partition)
     return [name for name in _INDEX_PARTITION_KEYS if str(item.get(name, "")).startswith(own)]
 
