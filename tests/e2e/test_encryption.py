@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +20,8 @@ from silo.data.v1 import (
     campaign_pb2_grpc,
     recipient_list_pb2,
     recipient_list_pb2_grpc,
+    template_pb2,
+    template_pb2_grpc,
     tenant_config_pb2,
     tenant_config_pb2_grpc,
     user_pb2,
@@ -51,6 +54,7 @@ class Client:
         self.campaigns = campaign_pb2_grpc.CampaignServiceStub(self.channel)
         self.config = tenant_config_pb2_grpc.TenantConfigServiceStub(self.channel)
         self.objects = object_pb2_grpc.ObjectServiceStub(self.channel)
+        self.templates = template_pb2_grpc.TemplateServiceStub(self.channel)
         self.tenants = tenant_pb2_grpc.TenantServiceStub(self.channel)
         self.keys = tenant_key_pb2_grpc.TenantKeyServiceStub(self.channel)
 
@@ -95,6 +99,20 @@ class Client:
             **self.common,
         )
         self.objects.UploadObject(self.parts(f"exports/{name}"), **self.common)
+
+    def write_template(self, name: str) -> None:
+        self.templates.CreateTemplate(
+            template_pb2.CreateTemplateRequest(
+                template_id=name,
+                template=template_pb2.Template(display_name="Hello"),
+                content=self.content,
+            ),
+            **self.common,
+        )
+
+    def template_content(self, name: str) -> bytes:
+        request = template_pb2.GetTemplateContentRequest(name=f"templates/{name}")
+        return self.templates.GetTemplateContent(request, **self.common).content
 
     def write_config(self) -> None:
         config = tenant_config_pb2.TenantConfig(reply_to_address=self.email, track_opens=True)
@@ -184,7 +202,9 @@ def test_nothing_sensitive_is_on_disk_and_a_destroyed_key_ends_it_all(
     assert (tenant.encryption.enabled, tenant.encryption.key_version) == (True, 1)
     client.write("one")
     client.write_config()
+    client.write_template("one")
     client.assert_readable("one")
+    assert client.template_content("one") == client.content
     assert client.found_by_email() == ["users/one"]
     assert client.object("one").size == len(client.content)
     assert client.object("one").key_version == 1
@@ -222,6 +242,8 @@ def test_nothing_sensitive_is_on_disk_and_a_destroyed_key_ends_it_all(
         lambda: client.object("one"),
         lambda: client.write("two"),
         client.write_config,
+        lambda: client.write_template("two"),
+        lambda: client.template_content("one"),
         lambda: client.switch(on=True),
     ):
         assert settled(call) == DESTROYED
@@ -240,7 +262,7 @@ def test_nothing_sensitive_is_on_disk_and_a_destroyed_key_ends_it_all(
         **client.common,
     )
     everything = object_pb2.DeleteObjectsRequest(all=True)
-    assert client.objects.DeleteObjects(everything, **client.common).deleted_count == 1
+    assert client.objects.DeleteObjects(everything, **client.common).deleted_count == 2
     assert client.keys.DestroyTenantKey(destroy, **client.operator).tenant == gone
 
 
@@ -271,3 +293,37 @@ def test_encryption_is_switched_on_and_keys_rotate_while_the_tenant_works(
         client.assert_readable(name)
     assert [client.object(name).key_version for name in ("plain", "first", "second")] == [0, 1, 2]
     assert sorted(client.found_by_email()) == ["users/first", "users/plain", "users/second"]
+
+
+def test_rotations_stop_nobody(client: Client) -> None:
+    client.create_tenant(encrypted=True)
+    client.write("before")
+    stop, failures, rounds = threading.Event(), [], [0]
+
+    def work(worker: int) -> None:
+        while not stop.is_set():
+            try:
+                name = f"w{worker}-{rounds[0]}"
+                rounds[0] += 1
+                client.write(name)
+                client.assert_readable(name)
+                client.assert_readable("before")
+            except (grpc.RpcError, AssertionError) as error:
+                failures.append(error)
+                return
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for worker in workers:
+        worker.start()
+    rotate = tenant_key_pb2.RotateTenantKeyRequest(name=f"tenants/{client.tenant_id}")
+    for version in (2, 3, 4):
+        rotated = client.keys.RotateTenantKey(rotate, **client.operator).tenant
+        assert rotated.encryption.key_version == version
+        time.sleep(0.3)
+    stop.set()
+    for worker in workers:
+        worker.join()
+    assert failures == []
+    assert rounds[0] > 4
+    client.write("after")
+    assert client.object("after").key_version == 4
