@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from boundary.context import ContextVerifier
+from boundary.directory_scope import tenant_key
 from boundary.ids import parse_tenant_id
 from boundary.peers import read_peer_token
 from boundary.resolver_client import ResolverKeys, TenantWatch
@@ -172,9 +173,10 @@ def tenant(key_version: int = 0) -> Tenant:
 async def test_a_region_whose_bucket_wants_keys_gets_one_for_every_tenant(tmp_path: Path) -> None:
     keeper = LocalKeys(tmp_path)
     await Encryption({"local": keeper}).provide(tenant())
-    assert not list(tmp_path.iterdir())
+    key = tenant_key(tenant().tenant_id, region="local")
+    assert await keeper.describe(key) is None
     await Encryption({"local": keeper}, always=["local"]).provide(tenant())
-    assert [path.name for path in tmp_path.iterdir()] == ["tenant-acme"]
+    assert await keeper.describe(key) is not None
     keeper.close()
 
 
