@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+_MODES = {"production": "strict", "development": "batched"}
+
 
 class ProcessSettings(BaseSettings):
     """What every process reads from its environment.
@@ -21,6 +23,11 @@ class ProcessSettings(BaseSettings):
         resolver_address: where the resolver is.
         tls_folder: the process's own certificate, key and CA, for TLS with the other processes, mutually;
             `boundary/tls.py` tells the files. In the clear, for loopback alone, where unset.
+        storage_address: where the storage service is, which keeps the audit trail in the object store, too.
+        audit_mode: `strict`: a call has its answer when its audit record is durable; `batched`: the record is
+            durable a twentieth of a second later at the most. Strict where unset in production, else batched.
+        audit_segment_seconds: after how long the records so far are signed and sent to the object store.
+        audit_local_hours: how long they stay on this machine after that.
         peers: the folder of peer tokens, where it is not in the home.
         dev_issuer: the folder of the development issuer's key set, where it is not in the home.
         key_seconds: for how many seconds a data key of a tenant is held unwrapped; data and storage hold some.
@@ -42,6 +49,10 @@ class ProcessSettings(BaseSettings):
     issuers: Path | None = None
     resolver_address: str = "127.0.0.1:50051"
     tls_folder: Path | None = None
+    storage_address: str = "127.0.0.1:50053"
+    audit_mode: Literal["strict", "batched"] | None = None
+    audit_segment_seconds: float = Field(default=10.0, ge=0.05, le=3600)
+    audit_local_hours: float = Field(default=24.0, ge=0)
     peers: Path | None = None
     dev_issuer: Path | None = None
     key_seconds: float = Field(default=300.0, gt=0, le=3600)
@@ -52,6 +63,11 @@ class ProcessSettings(BaseSettings):
     def audit_folder(self) -> Path:
         """Where audit records are appended."""
         return self.home / "audit"
+
+    @property
+    def audit_strict(self) -> bool:
+        """Whether a call has its answer only when its audit record is durable."""
+        return (self.audit_mode or _MODES[self.environment]) == "strict"
 
     @property
     def peers_folder(self) -> Path:

@@ -139,6 +139,10 @@ class TenantStates:
         if state is not None and not state.active:
             raise tenant_unavailable()
 
+    def knows(self, tenant_id: TenantId) -> bool:
+        """Whether anything was heard of the tenant."""
+        return tenant_id in self._states
+
     def newest_generation(self, tenant_id: TenantId) -> int:
         """The newest generation that was heard of; 0 where nothing was."""
         state = self._states.get(tenant_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from boundary.audit import AuditLog
 from boundary.catalog import methods_of
+from boundary.channel import open_channel
 from boundary.context import ContextVerifier
 from boundary.http import HttpServer
 from boundary.interceptors import stages
@@ -13,14 +14,18 @@ from boundary.issuers import load_issuers
 from boundary.key_files import load_or_create
 from boundary.metrics import CallMetrics
 from boundary.pages import PageSealer
-from boundary.peers import PeerVerifier
+from boundary.peers import PeerVerifier, read_peer_token
 from boundary.regions import ByRegion
-from boundary.server import Server
+from boundary.server import Server, closing
 from boundary.tls import load_tls
 from boundary.tokens import TokenVerifier
+from boundary.trail.opening import open_audit
+from boundary.trail.shipping import Shipper
 from services.aws.process_credentials import ProcessDynamoCredentials
 from services.engines.settings import load_engines
 from services.keys.opening import open_keys
+from services.resolver.audit import AuditRetention, AuditTrail
+from services.resolver.audit_servicer import AuditServicer
 from services.resolver.changes import Changes
 from services.resolver.directory import Directory
 from services.resolver.guard import GuardedDirectoryTable
@@ -40,6 +45,8 @@ from services.resolver.tenant_keys import Encryption
 from services.table.capacity import CapacityMeter
 from services.table.opening import open_tables
 from silo.policy.v1 import policy_pb2
+
+_NAME = "resolver"
 
 
 async def build(settings: ResolverSettings) -> Server:
@@ -85,8 +92,13 @@ async def build(settings: ResolverSettings) -> Server:
         },
     )
     pages = PageSealer(load_or_create(settings.keys_folder, "resolver-pages"))
-    audit = AuditLog(settings.audit_folder, service="resolver")
+    audit = open_audit(settings, service=_NAME, known=directory.knows)
+    tls, peer_token = load_tls(settings.tls_folder), read_peer_token(settings.peers_folder, _NAME)
+    storage = open_channel(settings.storage_address, tls=tls)
+    trail = AuditTrail(storage, peer_token=peer_token, directory=directory)
+    shipper = Shipper(audit, settings, peer_token=peer_token, tls=tls)
     servicers: dict[str, object] = {
+        "silo.audit.v1.AuditService": AuditServicer(trail, pages),
         "silo.resolver.v1.TenantService": TenantServicer(tenants, pages),
         "silo.resolver.v1.TenantKeyService": TenantKeyServicer(tenants),
         "silo.resolver.v1.SigningKeyService": SigningKeyServicer(rotation),
@@ -102,10 +114,15 @@ async def build(settings: ResolverSettings) -> Server:
         ),
         services=tuple(servicers),
         http=HttpServer(settings.resolver_http_listen, metrics=metrics, ready=lambda: True),
-        tls=load_tls(settings.tls_folder),
+        tls=tls,
         drain_seconds=settings.drain_seconds,
         drain=(changes.close,),
-        background=tables.background,
+        background=(
+            *tables.background,
+            shipper.run,
+            AuditRetention(trail, directory, settings.audit_days).run,
+            closing(storage.close),
+        ),
         close=(*tables.close, *keepers.close, credentials.close, audit.close),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import uuid4
@@ -38,6 +39,9 @@ ONBOARDING = "ONBOARDING"
 OFFBOARDING = "OFFBOARDING"
 PURGED = "PURGED"
 """The statuses of a tenant whose callers are not served; boundary.context has the others."""
+
+_FOUND = 20_000
+"""How many tenants are remembered to have been found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,12 +117,22 @@ class Directory:
         self._table = table
         self._name = table_name
         self._region = region
+        self._found: OrderedDict[TenantId, None] = OrderedDict()
 
     async def find(self, tenant_id: TenantId) -> Tenant | None:
         """The tenant as last written, or None."""
         partition = config_partition(tenant_id, table=self._name)
         item = await self._table.get(partition, CONFIG_SORT_KEY)
-        return None if item is None else _tenant_of(item)
+        if item is None:
+            return None
+        self._found[tenant_id] = None
+        if len(self._found) > _FOUND:
+            self._found.popitem(last=False)
+        return _tenant_of(item)
+
+    def knows(self, tenant_id: TenantId) -> bool:
+        """Whether the tenant was found here not long ago; for the audit trail, which cannot wait for an answer."""
+        return tenant_id in self._found
 
     async def page(
         self, *, limit: int, position: bytes | None = None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from pydantic import Field
 
 from boundary.context import Placement
 from boundary.settings import ProcessSettings
@@ -17,6 +20,10 @@ class ResolverSettings(ProcessSettings):
         table: the table that new tenants are placed in.
         bucket: the bucket that new tenants are placed in.
         search_cluster: the search cluster that new tenants are placed in.
+        audit_days_basic: for how many days the audit trail of a tenant of this tier is kept.
+        audit_days_standard: the same.
+        audit_days_premium: the same.
+        audit_days_platform: for how many days the records of no known tenant are kept.
     """
 
     resolver_listen: str = "127.0.0.1:50051"
@@ -24,6 +31,20 @@ class ResolverSettings(ProcessSettings):
     table: str = "EmailPlatform"
     bucket: str = "email-platform-storage"
     search_cluster: str = "local"
+    audit_days_basic: int = Field(default=90, ge=1)
+    audit_days_standard: int = Field(default=365, ge=1)
+    audit_days_premium: int = Field(default=2555, ge=1)
+    audit_days_platform: int = Field(default=365, ge=1)
+
+    @property
+    def audit_days(self) -> Mapping[str, int]:
+        """For how many days records are kept, by tier; under the empty name those of no known tenant."""
+        return {
+            "BASIC": self.audit_days_basic,
+            "STANDARD": self.audit_days_standard,
+            "PREMIUM": self.audit_days_premium,
+            "": self.audit_days_platform,
+        }
 
     @property
     def signing_keys_folder(self) -> Path:

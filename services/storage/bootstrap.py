@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from boundary.audit_scope import audit_area
 from boundary.catalog import methods_of
 from boundary.key_files import load_or_create
 from boundary.regions import ByRegion
@@ -12,6 +13,9 @@ from services.engines.settings import load_engines
 from services.keys.guard import GuardedDataKeys
 from services.keys.opening import open_keys
 from services.keys.ring import KeyRing
+from services.storage.audit_archive import AuditArchive
+from services.storage.audit_guard import GuardedArchive
+from services.storage.audit_servicer import AuditArchiveServicer
 from services.storage.data_keys import ObjectKeyRecords
 from services.storage.guard import GuardedObjects
 from services.storage.http import SignedUrlAuthenticator, SignedUrls
@@ -35,6 +39,11 @@ async def build(settings: StorageSettings) -> Server:
         credentials=credentials,
         folder=settings.bucket_folder,
         threads=settings.storage_disk_threads,
+        region=settings.region,
+    )
+    area = audit_area(region=settings.region, bucket=opened.archive_bucket)
+    archive = AuditArchive(
+        GuardedArchive(opened.archive, area), signer=runtime.audit.writer.folder.signer
     )
     signer = UrlSigner(
         load_or_create(settings.keys_folder, "storage-urls"),
@@ -74,7 +83,9 @@ async def build(settings: StorageSettings) -> Server:
             "silo.storage.v1.ReencryptionService": ReencryptionServicer(
                 reencryption, runtime.pages
             ),
+            "silo.storage.v1.AuditArchiveService": AuditArchiveServicer(archive),
         },
+        peers=True,
         routes=urls.routes(),
         background=opened.background,
         close=(*opened.close, *keys.close, credentials.close),

@@ -43,6 +43,10 @@ COLLECTIONS = {
     "RecipientList": "lists",
 }
 EDGE_METHODS = [method for method in all_methods() if method.edge]
+OPERATOR_METHODS = [m for m in EDGE_METHODS if m.permission.startswith("platform.")]
+OWN_METHODS = [m for m in EDGE_METHODS if m.service == "resolver" and m not in OPERATOR_METHODS]
+"""Methods of the resolver that a tenant calls with its JWT."""
+
 TENANT_METHODS = [method for method in EDGE_METHODS if method.service != "resolver"]
 
 Metadata = tuple[tuple[str, str], ...]

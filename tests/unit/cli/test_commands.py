@@ -70,6 +70,8 @@ def test_all_the_promised_commands_are_there() -> None:
     promised |= {("analytics", "increment"), ("analytics", "report")}
     promised |= {("sign", "upload"), ("sign", "download")}
     promised |= {("events", verb) for verb in ("ingest", "search", "count", "report")}
+    audit = ("list", "list-tenant", "export", "export-tenant", "verify")
+    promised |= {("audit", verb) for verb in audit}
     assert set(every_command()) == promised
 
 
