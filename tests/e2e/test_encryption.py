@@ -7,7 +7,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,17 @@ class Client:
 
     def close(self) -> None:
         self.channel.close()
+
+
+@pytest.fixture(scope="module")
+def quick_stack(
+    tmp_path_factory: pytest.TempPathFactory, stack_environment: Mapping[str, str]
+) -> Iterator[Stack]:
+    """A suite whose re-encryptions rest for no longer than a test likes to wait."""
+    environment = {**stack_environment, "SILO_KEY_SETTLE_SECONDS": "1.0"}
+    home = tmp_path_factory.mktemp("quick-home")
+    with Stack(home=home, tenants=(), environment=environment, drain_seconds=1.0) as running:
+        yield running
 
 
 @pytest.fixture
@@ -327,3 +338,102 @@ def test_rotations_stop_nobody(client: Client) -> None:
     assert rounds[0] > 4
     client.write("after")
     assert client.object("after").key_version == 4
+
+
+def reencrypt(client: Client) -> list[tuple[str, int, int]]:
+    """What each step of a re-encryption said at its end."""
+    request = tenant_key_pb2.ReencryptTenantRequest(name=f"tenants/{client.tenant_id}")
+    answers = client.keys.ReencryptTenant(request, metadata=client.operator["metadata"], timeout=30)
+    return [(told.step, told.seen_count, told.rewritten_count) for told in answers if told.done]
+
+
+def test_everything_comes_under_the_newest_data_keys_while_the_tenant_writes(
+    quick_stack: Stack,
+) -> None:
+    client = Client(quick_stack, f"Enc-{secrets.token_hex(4)}")
+    client.create_tenant(encrypted=False)
+    for number in range(5):
+        client.write(f"plain-{number}")
+    client.write_config()
+    client.switch(on=True)
+    for number in range(5):
+        client.write(f"one-{number}")
+    rotate = tenant_key_pb2.RotateTenantKeyRequest(name=f"tenants/{client.tenant_id}")
+    client.keys.RotateTenantKey(rotate, **client.operator)
+    stop, written, failures = threading.Event(), [], []
+
+    def work() -> None:
+        while not stop.is_set():
+            try:
+                client.write(f"during-{len(written)}")
+                written.append(f"during-{len(written)}")
+                client.assert_readable(written[-1])
+            except (grpc.RpcError, AssertionError) as error:
+                failures.append(error)
+                return
+
+    writing = threading.Thread(target=work)
+    writing.start()
+    steps = reencrypt(client)
+    stop.set()
+    writing.join()
+    assert failures == []
+    assert written
+    assert [step for step, _, _ in steps] == [
+        *("fields", "objects", "settle", "fields", "objects", "drop")
+    ]
+    assert steps[0][2] >= 21  # users and lists, twice five each, and the settings
+    assert steps[1][2] >= 10
+    assert steps[-1][1] == 2  # of fields and of objects, version 1
+    for name in [f"{kind}-{number}" for kind in ("plain", "one") for number in range(5)] + written:
+        client.assert_readable(name)
+        assert client.object(name).key_version == 2
+    again = reencrypt(client)
+    assert [rewritten for step, _, rewritten in again if step != "drop"] == [0] * 5
+    assert again[-1] == ("drop", 0, 0)
+    client.close()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("killed", ["resolver", "data", "storage"])
+def test_a_reencryption_that_was_cut_off_is_finished_by_the_next(
+    quick_stack: Stack, killed: str
+) -> None:
+    client = Client(quick_stack, f"Enc-{secrets.token_hex(4)}")
+    client.create_tenant(encrypted=False)
+    names = [f"n-{number}" for number in range(30)]
+    for name in names:
+        client.write(name)
+    client.switch(on=True)
+    request = tenant_key_pb2.ReencryptTenantRequest(name=f"tenants/{client.tenant_id}")
+    answers = client.keys.ReencryptTenant(request, metadata=client.operator["metadata"], timeout=30)
+    with pytest.raises(grpc.RpcError) as raised:  # noqa: PT012 - the first answer comes, then the end
+        next(answers)
+        quick_stack.kill(killed)
+        for _ in answers:
+            pass
+    assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+    quick_stack.await_ready()
+    steps = settled_reencryption(client)
+    assert steps[-1][0] == "drop"
+    for name in names:
+        client.assert_readable(name)
+        assert client.object(name).key_version == 1
+    if (quick_stack.home / "objects").exists():
+        paths = [
+            path for path in files_with(quick_stack.home, client.canary) if "table" not in path
+        ]
+        assert paths == []
+    client.close()
+
+
+def settled_reencryption(client: Client) -> list[tuple[str, int, int]]:
+    """A re-encryption, begun anew while connections are being made again."""
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            return reencrypt(client)
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)

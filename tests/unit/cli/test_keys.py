@@ -36,3 +36,20 @@ def test_destroying_a_key_wants_to_be_said_twice(silo, gateway) -> None:
     assert gateway.requests == [
         tenant_key_pb2.DestroyTenantKeyRequest(name="tenants/acme", confirmation="acme")
     ]
+
+
+def test_a_reencryption_says_what_each_step_did(silo, gateway) -> None:
+    told = tenant_key_pb2.ReencryptTenantResponse
+    answers = [
+        told(step="fields", seen_count=3),
+        told(step="fields", seen_count=7, rewritten_count=5, done=True),
+        told(step="drop", seen_count=2, done=True),
+    ]
+    gateway.answers["ReencryptTenant"] = iter(answers)
+    result = silo("keys", "reencrypt", "acme")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "fields: 7, 5 encrypted anew",
+        "drop: 2, 0 encrypted anew",
+    ]
+    assert gateway.requests == [tenant_key_pb2.ReencryptTenantRequest(name="tenants/acme")]
