@@ -22,6 +22,7 @@ from boundary.server import Server
 from boundary.settings import ProcessSettings
 from boundary.tenants import LiveCalls, TenantStates
 from boundary.tls import load_tls
+from boundary.trail.metrics import TrailMetrics
 from boundary.trail.opening import open_audit
 from boundary.trail.shipping import Shipper
 from silo.policy.v1 import policy_pb2
@@ -60,6 +61,7 @@ class ServiceRuntime:
         self.audit = open_audit(settings, service=service, known=self.states.knows)
         self._shipper = Shipper(self.audit, settings, peer_token=peer_token, tls=self.tls)
         self.metrics = CallMetrics()
+        self.metrics.registry.register(TrailMetrics(self.audit, self._shipper))
         self.pages = PageSealer(load_or_create(settings.keys_folder, f"{service}-pages"))
 
     def chain(

@@ -14,6 +14,7 @@ from boundary.server import EDGE_OPTIONS, Server
 from boundary.tenants import LiveCalls, TenantStates
 from boundary.tls import load_tls
 from boundary.tokens import TokenVerifier
+from boundary.trail.metrics import TrailMetrics
 from boundary.trail.opening import open_audit
 from boundary.trail.shipping import Shipper
 from gateway.backends import Backends
@@ -43,6 +44,7 @@ async def build(settings: GatewaySettings) -> Server:
     audit = open_audit(settings, service="gateway", known=states.knows)
     shipper = Shipper(audit, settings, peer_token=peer_token, tls=tls)
     metrics = CallMetrics()
+    metrics.registry.register(TrailMetrics(audit, shipper))
     by_token = stages.TokenAuthenticator(TokenVerifier(load_issuers(settings)))
     chain = Chain(
         [

@@ -5,6 +5,7 @@ The chains that were written to last are held; what the others came to is read f
 
 from __future__ import annotations
 
+import logging
 import mmap
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ import orjson
 
 from boundary.trail.records import FIRST, Link, parse
 from boundary.trail.statements import statement_of
+
+_log = logging.getLogger(__name__)
 
 HELD = 20_000
 """How many chains are held, some 300 bytes each."""
@@ -88,5 +91,11 @@ class Chains:
                 line = content[found : content.find(b"\n", found)]
         except (FileNotFoundError, ValueError):  # an empty file cannot be mapped
             return Chain()
-        head = statement_of(parse(line))
+        try:
+            head = statement_of(parse(line))
+        except (
+            ValueError
+        ):  # what is to be recorded goes on all the same, and verification finds both
+            _log.critical("%s has a line that is no statement: a chain begins anew", self._heads)
+            return Chain()
         return Chain(head.seq, head.hash)

@@ -58,8 +58,8 @@ class Part:
         return f"{day}/{hour}/{times}-{self.writer}-{self.first:016d}-{self.last:016d}.jsonl"
 
 
-def cut(segment: Path, signer: Signer) -> Iterator[bytes]:
-    """The parts of a closed segment, those of each chain in order.
+def cut(segment: Path, signer: Signer) -> Iterator[tuple[str, bytes]]:
+    """The parts of a closed segment with their chains, those of each chain in order.
 
     Raises:
         ValueError: a line is not a record; the trail was tampered with.
@@ -71,13 +71,13 @@ def cut(segment: Path, signer: Signer) -> Iterator[bytes]:
         link, time = link_of(parsed), str(parsed["time"])
         own = gathered.get(link.chain)
         if own is not None and (own.hour != time[:_HOUR] or own.size + len(line) > MAX_BYTES):
-            yield own.part(signer)
+            yield link.chain, own.part(signer)
             own = None
         if own is None:
             own = gathered[link.chain] = _Gathered(time[:_HOUR])
         own.add(line, link, time)
-    for own in gathered.values():
-        yield own.part(signer)
+    for chain, own in gathered.items():
+        yield chain, own.part(signer)
 
 
 class _Gathered:

@@ -98,7 +98,7 @@ class Formatter:
         try:
             return orjson.dumps(record)
         except orjson.JSONEncodeError:  # a name with half of a surrogate pair in it
-            return json.dumps(record, separators=(",", ":")).encode()
+            return json.dumps(record, separators=(",", ":"), default=str).encode()
 
     def stamp(self, moment: float) -> str:
         """A time in RFC 3339, to the millisecond."""

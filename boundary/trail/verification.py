@@ -114,9 +114,11 @@ def verify(folder: Path, *, writers: Collection[str] = ()) -> Verified:
 class _Verification:
     def __init__(self, folder: Path, writers: frozenset[str]) -> None:
         self._files = sorted(path for path in folder.rglob("*.jsonl") if path.is_file())
+        self._all = frozenset(self._files)
         self._writers = writers
         self._said: dict[tuple[str, str], _Said] = {}
         self._seen: dict[tuple[str, str], _Seen] = {}
+        self._closed: dict[tuple[str, str], _Seen] = {}
         self._strangers: set[str] = set()
         self._result = Verified()
 
@@ -190,13 +192,22 @@ class _Verification:
             self._take_record(link, digest_of(line[:-1]), file, number)
         if _is_part(file) and not ends_with_head:
             self._find(file, 0, "ends without its signed head")
+        if self._is_closed(file):
+            self._closed.update(
+                {key: seen for key, seen in self._seen.items() if seen.file == file}
+            )
 
     def _take_torn(self, file: Path, number: int) -> None:
-        later = [other for other in self._files if other.parent == file.parent and other > file]
-        if any(other.stem.isdigit() for other in later):
+        if self._is_closed(file):
             self._find(file, number, "the line is cut off")
         else:
             self._result.torn.append(file)
+
+    def _is_closed(self, file: Path) -> bool:
+        """Whether a file is a segment that another one followed: its chains were signed before that began."""
+        return (
+            file.stem.isdigit() and file.with_name(f"{int(file.stem) + 1:08d}.jsonl") in self._all
+        )
 
     def _take_record(self, link: Link, digest: str, file: Path, number: int) -> None:
         self._result.records += 1
@@ -252,6 +263,10 @@ class _Verification:
                 where = (last.file, 0) if last is not None else (file, line)
                 what = f"records {_span(seen + 1, signed)} are missing at the end"
                 self._find(*where, what, writer, chain)
+        for (writer, chain), closed in self._closed.items():
+            if closed.seq > max(self._said.get((writer, chain), _Said()).heads, default=0):
+                what = f"record {closed.seq} and those before it have no signed head"
+                self._find(closed.file, closed.line, what, writer, chain)
         for key, last in self._seen.items():
             said = self._said.get(key, _Said())
             self._result.unsigned += max(0, last.seq - max(said.heads, default=0))

@@ -36,7 +36,8 @@ _NONE = "-"
 _SPAN = timedelta(days=7)
 _QUERY_SECONDS = 20.0
 _EXPIRE_SECONDS = 300.0
-_RETENTION_SECONDS = 3600.0
+_FIRST_SWEEP_SECONDS = 120.0
+_SWEEP_SECONDS = 3600.0
 _PAGE = 200
 
 
@@ -143,13 +144,14 @@ class AuditRetention:
 
     async def run(self) -> None:
         """Removes until it is cancelled."""
+        await asyncio.sleep(_FIRST_SWEEP_SECONDS)
         while True:
-            await asyncio.sleep(_RETENTION_SECONDS)
             began = time.monotonic()
             removed = await self.sweep()
             if removed:
                 seconds = time.monotonic() - began
                 _log.info("%d parts of audit trails were over, %.0f s", removed, seconds)
+            await asyncio.sleep(_SWEEP_SECONDS)
 
     async def sweep(self) -> int:
         """Removes what is over at this moment; says how many parts.

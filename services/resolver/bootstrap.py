@@ -19,6 +19,7 @@ from boundary.regions import ByRegion
 from boundary.server import Server, closing
 from boundary.tls import load_tls
 from boundary.tokens import TokenVerifier
+from boundary.trail.metrics import TrailMetrics
 from boundary.trail.opening import open_audit
 from boundary.trail.shipping import Shipper
 from services.aws.process_credentials import ProcessDynamoCredentials
@@ -105,6 +106,7 @@ async def build(settings: ResolverSettings) -> Server:
         settle_seconds=settings.key_settle_seconds,
     )
     shipper = Shipper(audit, settings, peer_token=peer_token, tls=tls)
+    metrics.registry.register(TrailMetrics(audit, shipper))
     servicers: dict[str, object] = {
         "silo.audit.v1.AuditService": AuditServicer(trail, pages),
         "silo.resolver.v1.TenantService": TenantServicer(tenants, pages),

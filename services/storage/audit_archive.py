@@ -11,6 +11,7 @@ chain: it is replaced only by the head of a part that goes on from it, under a c
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +32,10 @@ from services.storage.audit_guard import GuardedArchive
 from services.storage.ports import MAX_LISTED
 
 _NO_TENANT = "_"
+
+_HEADS = 20_000
+"""How many chains' heads are held, each with its etag: a part that does not go on from the archive's is still
+refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +64,7 @@ class AuditArchive:
         """Takes the archive's area, and what signs the statements of what was removed."""
         self._objects = objects
         self._signer = signer
+        self._heads: OrderedDict[str, tuple[Statement, str]] = OrderedDict()
 
     async def append(self, content: bytes, *, peer: str) -> None:
         """Adds a part that goes on from what there is; one that is there already changes nothing.
@@ -77,18 +83,23 @@ class AuditArchive:
             raise PermissionDenied("AUDIT_WRITER_FOREIGN", "the part is another service's")
         folder = _folder_of(part.chain)
         head_path = f"heads/{folder}/{part.writer}.jsonl"
-        head, etag = await self._statement(head_path)
+        head, etag = self._heads.get(head_path) or await self._statement(head_path)
         if head is not None and head.seq >= part.last:
             if head.seq == part.last and head.hash != part.head.hash:
                 raise _broken("another part with these records is archived")
             return
         if (part.first, part.prev) != ((head.seq + 1, head.hash) if head else (1, FIRST)):
+            self._heads.pop(head_path, None)  # another process may have gone on
             raise _broken("the part does not go on from the last one archived")
         await self._store(f"trail/{folder}/{part.name}", content)
+        self._heads.pop(head_path, None)  # known again once it is replaced
         try:
-            await self._objects.put(head_path, part.head.line(), if_match=etag)
+            stored = await self._objects.put(head_path, part.head.line(), if_match=etag)
         except (AlreadyExists, Aborted) as error:
             raise Aborted("AUDIT_CHAIN_BUSY", "the chain is being added to") from error
+        self._heads[head_path] = (part.head, stored.etag)
+        if len(self._heads) > _HEADS:
+            self._heads.popitem(last=False)
 
     async def days(self, chain: str) -> list[str]:
         """The days of which there are parts, `2024-01-15`, in order."""

@@ -18,7 +18,7 @@ from services.storage.s3 import S3Objects
 from services.storage.s3_client import S3Endpoint, s3_client
 
 _EMBEDDED_BUCKET = "email-platform-storage"
-_ARCHIVE_THREADS = 4
+_ARCHIVE_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

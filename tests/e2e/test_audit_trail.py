@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -255,6 +257,15 @@ def test_segments_leave_this_machine_once_they_are_archived(
     assert b'{"kind":"expiry"' in statements
 
 
+def test_what_is_not_archived_shows_in_the_metrics(suite: Stack) -> None:
+    for name in ("gateway", "resolver", "data", "storage", "search"):
+        with urllib.request.urlopen(f"{suite.addresses.url(name)}/metrics", timeout=5) as answer:
+            shown = answer.read().decode()
+        assert "silo_audit_writable 1.0" in shown
+        (seconds,) = re.findall(r"^silo_audit_unarchived_seconds (.*)$", shown, re.MULTILINE)
+        assert float(seconds) < 10
+
+
 def test_after_kill_every_answered_call_is_in_the_trail(
     suite: Stack, channel: grpc.Channel, tmp_path: Path
 ) -> None:
@@ -297,7 +308,7 @@ def test_the_archive_takes_what_chains_from_its_own_writer_alone(
         note(log, "acme", f"forged-{number}")
         log.flush()
         log._do(log.writer.close_segment)
-    one, two, three = (next(cut(folder.segment(n), folder.signer)) for n in (1, 2, 3))
+    one, two, three = (next(cut(folder.segment(n), folder.signer))[1] for n in (1, 2, 3))
     log.close()
 
     def append(content: bytes, peer: str = "search") -> str:

@@ -15,6 +15,7 @@ from boundary.trail import writer as writer_module
 from boundary.trail.records import digest_of
 from boundary.trail.statements import Signer, statement_of
 from boundary.trail.verification import Verified, verify
+from tests.audit_records import records_in
 from tests.unit.boundary.trails import note, open_log, write_segment
 
 TENANTS = ["A", "B", "A", "", "B", "A", "A", "B"]
@@ -146,6 +147,21 @@ def test_a_forged_head_is_found(trail: Path) -> None:
     assert "the signature does not hold" in str(result.findings[0])
 
 
+def test_heads_that_are_gone_are_found(trail: Path) -> None:
+    heads = trail / "heads.jsonl"
+    whole = lines(heads)
+    heads.write_bytes(b"".join(whole[:-3]))
+    assert verify(trail).unsigned == 8  # the last segment may be one that is still written
+    heads.write_bytes(b"".join(whole[:-6]))
+    assert {(f.file.name, f.chain) for f in verify(trail).findings} == {
+        ("00000002.jsonl", chain) for chain in ("A", "B", "")
+    }
+    heads.unlink()
+    assert {(f.file.name, f.chain) for f in verify(trail).findings} == {
+        ("00000002.jsonl", chain) for chain in ("A", "B", "")
+    }
+
+
 def test_a_head_by_another_key_is_found(trail: Path) -> None:
     stranger = Signer("data", secrets.token_bytes(32))
     forged = stranger.sign("head", chain="A", seq=3, digest="0" * 64, time="x", writer=trail.name)
@@ -206,6 +222,38 @@ def test_what_is_wrong_before_a_crash_is_not_covered_up_by_the_start_after_it(tr
     edit(trail / "00000003.jsonl", 8, lambda line: line.replace(b'"OK"', b'"XX"'))
     write_segment(trail.parent, TENANTS)
     assert ("00000003.jsonl", 8) in places(verify(trail))
+
+
+def test_a_broken_line_of_statements_loses_no_record(trail: Path) -> None:
+    heads = trail / "heads.jsonl"
+    heads.write_bytes(heads.read_bytes().replace(b'"seq":', b'"seq";'))
+    write_segment(trail.parent, TENANTS)
+    assert len(lines(trail / "00000004.jsonl")) == len(TENANTS)
+    assert "heads.jsonl" in {finding.file.name for finding in verify(trail).findings}
+
+
+def test_what_an_fsync_failed_on_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = open_log(tmp_path)
+    note(log, "A", "campaigns/1")
+    log.flush()
+    failures = iter([OSError(5, "Input/output error")])
+    real = os.fdatasync
+
+    def fdatasync(descriptor: int) -> None:
+        for failure in failures:
+            raise failure
+        real(descriptor)
+
+    monkeypatch.setattr(writer_module.os, "fdatasync", fdatasync)
+    note(log, "A", "campaigns/2")
+    with pytest.raises(OSError, match="cannot be written"):
+        log.flush()
+    log.flush()
+    log.close()
+    assert [r["resource"] for r in records_in(tmp_path)] == ["campaigns/1", "campaigns/2"]
+    assert verify(tmp_path).findings == []
 
 
 def test_two_processes_of_a_service_have_a_writer_each(tmp_path: Path) -> None:

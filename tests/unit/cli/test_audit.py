@@ -94,7 +94,7 @@ def a_part(folder: Path) -> bytes:
     for number in range(3):
         note(log, "A", f"campaigns/{number}")
     log.close()
-    return next(cut(log.writer.folder.segment(1), log.writer.folder.signer))
+    return next(cut(log.writer.folder.segment(1), log.writer.folder.signer))[1]
 
 
 def test_a_trail_is_fetched_and_verified(silo, gateway, tmp_path) -> None:

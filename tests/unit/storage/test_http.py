@@ -182,6 +182,8 @@ async def test_put_then_get(site: Site) -> None:
         assert got.headers["Content-Security-Policy"].startswith("sandbox")
         assert got.headers["Content-Disposition"].startswith('attachment; filename="a b.csv"')
     uploaded, downloaded = site.records()
+    (begun,) = records_in(site.audit_folder, phase="BEGIN")
+    assert begun["request_id"] == downloaded["request_id"]
     assert uploaded["method"] == "silo.storage.v1.ObjectService/UploadObject"
     assert downloaded["method"] == "silo.storage.v1.ObjectService/DownloadObject"
     assert uploaded["principal"] != downloaded["principal"]
