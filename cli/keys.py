@@ -50,6 +50,21 @@ def rotate(
         typer.echo(f"contexts are signed with the key {answer.key_id} from now on")
 
 
+@command(app, "reencrypt", operator=True)
+def reencrypt(
+    session: Session,
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Whose data.")],
+) -> None:
+    """Bring everything of a tenant under its newest data keys, then drop the older ones. Say so again to go on."""
+    stub = session.client.stub(tenant_key_pb2_grpc.TenantKeyServiceStub)
+    request = tenant_key_pb2.ReencryptTenantRequest(name=TENANTS.name(tenant))
+    for told in session.client.download(stub.ReencryptTenant, request):
+        if session.json:
+            print_json(document(told))
+        elif told.done:
+            typer.echo(f"{told.step}: {told.seen_count}, {told.rewritten_count} encrypted anew")
+
+
 @command(app, "destroy", operator=True)
 def destroy(
     session: Session,

@@ -18,7 +18,9 @@ INDEX = "index"
 INDEX_VERSION = 1
 """There is one version of it for good: with another one, what is in the index would not be found."""
 
-_PREFIX = "DATAKEY#"
+OWN = "DATAKEY#"
+"""What begins so are data keys; above the layer that encrypts nobody sees them."""
+
 _PAGE = 100
 
 
@@ -59,7 +61,7 @@ class ItemKeyRecords:
 
 
 def _sort_key(purpose: str, version: int) -> str:
-    return f"{_PREFIX}{purpose}#{version:010d}"
+    return f"{OWN}{purpose}#{version:010d}"
 
 
 def _wrapped(item: Item, place: str) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from boundary.interceptors.call import Call
-from boundary.pages import PageSealer, query_of
+from boundary.pages import PageSealer
 from services.data.reencryption import Reencryption
 from silo.data.v1 import reencryption_pb2
 
@@ -21,18 +21,18 @@ class ReencryptionServicer:
         self, request: reencryption_pb2.ReencryptRequest, call: Call
     ) -> AsyncIterator[reencryption_pb2.ReencryptResponse]:
         """Brings everything to the newest data key."""
-        tenant, method, query = call.tenant, call.method.name, query_of(request)
+        tenant, method = call.tenant, call.method.name
         position = b""
         if request.page_token:
             position = self._pages.open(
-                request.page_token, tenant_id=tenant.tenant_id, method=method, query=query
+                request.page_token, tenant_id=tenant.tenant_id, method=method, query=b""
             )
         async for progress in self._reencryption.run(tenant, position):
             yield reencryption_pb2.ReencryptResponse(
                 seen_count=progress.seen,
                 rewritten_count=progress.rewritten,
                 page_token=self._pages.seal(
-                    progress.position, tenant_id=tenant.tenant_id, method=method, query=query
+                    progress.position, tenant_id=tenant.tenant_id, method=method, query=b""
                 ),
             )
 

@@ -17,7 +17,7 @@ from boundary.guard import require_context
 from boundary.scope import Partition
 from services.data.changes import CREATION
 from services.data.codec import Codec
-from services.data.data_keys import FIELDS, INDEX, INDEX_VERSION
+from services.data.data_keys import FIELDS, INDEX, INDEX_VERSION, OWN
 from services.data.resources import KINDS, Kind
 from services.data.sealed_fields import SEALED, FieldCipher, keyed_hash, version_of
 from services.keys.ring import KeyRing
@@ -85,6 +85,9 @@ def _rules() -> dict[str, Rule]:
 RULES: Mapping[str, Rule] = _rules()
 
 
+_PREFIXES = tuple(RULES)
+
+
 def _rule_of(sort_key: str) -> Rule | None:
     return RULES.get(sort_key.partition("#")[0])
 
@@ -103,7 +106,7 @@ class SealedTable:
 
     def get(self, partition: Partition, sort_key: str) -> Coroutine[Any, Any, Item | None]:
         """See Table.get. Where nothing of the kind is encrypted, the call is the inner table's own."""
-        if _rule_of(sort_key) is None:
+        if not sort_key.startswith(_PREFIXES):
             return self._inner.get(partition, sort_key)
         return self._get(partition, sort_key)
 
@@ -143,6 +146,7 @@ class SealedTable:
             items=[
                 Stored(sort_key=each.sort_key, item=await self.opened(each.sort_key, each.item))
                 for each in page.items
+                if not each.sort_key.startswith(OWN)
             ],
         )
 
@@ -150,6 +154,7 @@ class SealedTable:
         """See Table.write."""
         rule = _rule_of(write.sort_key)
         if rule is None:
+            _refuse_own(write)
             return await self._inner.write(partition, write)
         try:
             written = await self._inner.write(partition, await self._sealed(rule, write))
@@ -161,6 +166,8 @@ class SealedTable:
 
     async def transact(self, writes: Sequence[tuple[Partition, Write]]) -> None:
         """See Table.transact."""
+        for _, write in writes:
+            _refuse_own(write)
         sealed = [
             (partition, write if rule is None else await self._sealed(rule, write))
             for partition, write in writes
@@ -177,20 +184,24 @@ class SealedTable:
         if rule is None:
             return item
         if not rule.within:
-            return await self._open(sort_key, item) if SEALED in item else item
+            return await self._open(rule, sort_key, item) if SEALED in item else item
         inside = item.get(rule.within)
         if not isinstance(inside, dict) or SEALED not in inside:
             return item
-        return {**item, rule.within: await self._open(sort_key, inside)}
+        return {**item, rule.within: await self._open(rule, sort_key, inside)}
 
     async def _get(self, partition: Partition, sort_key: str) -> Item | None:
         item = await self._inner.get(partition, sort_key)
         return None if item is None else await self.opened(sort_key, item)
 
-    async def _open(self, sort_key: str, item: Item) -> Item:
+    async def _open(self, rule: Rule, sort_key: str, item: Item) -> Item:
         tenant, version = require_context(), version_of(item, place=sort_key)
         data_key = await self._ring.read(tenant, purpose=FIELDS, version=version)
-        return _cipher(tenant, data_key, sort_key, version).open(item)
+        opened = _cipher(tenant, data_key, sort_key, version).open(item)
+        names = _indexed(rule.kind, tenant.partition, opened)
+        if rule.kind is None or not names:
+            return opened
+        return opened | dict.fromkeys(names, _plain_key(rule.kind, tenant.partition, opened))
 
     async def _sealed(self, rule: Rule, write: Write) -> Write:
         """The write as the table below gets it."""
@@ -218,16 +229,11 @@ class SealedTable:
         self, tenant: TenantContext, kind: Kind[Any] | None, item: Item, sealed: Item
     ) -> Item:
         """The encrypted item with hashes in the indexes by the sensitive field."""
-        if kind is None or kind.filter is None:
+        names = _indexed(kind, tenant.partition, item)
+        if kind is None or not names:
             return sealed
-        plain = kind.filter_key(tenant.partition, str(item[kind.filter.attribute]))
-        hashed = await self._hash(tenant, kind, plain)
-        own = kind.filter_prefix(tenant.partition)
-        return sealed | {
-            name: hashed
-            for name in _INDEX_PARTITION_KEYS
-            if str(sealed.get(name, "")).startswith(own)
-        }
+        hashed = await self._hash(tenant, kind, _plain_key(kind, tenant.partition, item))
+        return sealed | dict.fromkeys(names, hashed)
 
     async def _hashed(self, partition: Partition, index_key: str) -> str | None:
         """What stands in the index for a value of a sensitive field; None where the index is by none."""
@@ -273,6 +279,26 @@ class SealedTable:
         if error.existing is None or isinstance(write, Delete):
             return error
         return ConditionFailed(error.index, await self.opened(write.sort_key, error.existing))
+
+
+def _plain_key(kind: Kind[Any], partition: Partition, item: Item) -> str:
+    """The index key of an item by the kind's filter, of the value itself."""
+    if kind.filter is None:
+        raise ValueError(f"{kind.collection} are not listed by a field")
+    return kind.filter_key(partition, str(item[kind.filter.attribute]))
+
+
+def _indexed(kind: Kind[Any] | None, partition: Partition, item: Item) -> list[str]:
+    """The attributes that place an item in an index by the kind's filter, of which it has a value."""
+    if kind is None or kind.filter is None or kind.filter.attribute not in item:
+        return []
+    own = kind.filter_prefix(partition)
+    return [name for name in _INDEX_PARTITION_KEYS if str(item.get(name, "")).startswith(own)]
+
+
+def _refuse_own(write: Write) -> None:
+    if write.sort_key.startswith(OWN):
+        raise ValueError("data keys are not written from above the layer that encrypts")
 
 
 def _behind(mark: bytes, position: bytes | None) -> bytes | None:

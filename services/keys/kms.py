@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-KmsCredentials = Credentials
-"""What signs KMS calls."""
-
 _log = logging.getLogger(__name__)
 
 KMS_CONFIG = Config(
@@ -58,6 +55,9 @@ KMS_CONFIG = Config(
 )
 """What clients for this adapter are built with."""
 
+KmsCredentials = Credentials
+"""What clients for this adapter sign with."""
+
 _ATTEMPTS = 3
 _BACKOFF_SECONDS = 0.1
 _FRAME = struct.Struct(">4sI")
@@ -67,6 +67,7 @@ _BUDGET_SECONDS = 2.0
 
 _CALL_SECONDS = 8.0
 _THROTTLED = {"ThrottlingException", "Throttling", "LimitExceededException", "RequestLimitExceeded"}
+_NOT_IMPLEMENTED = 501
 _ABSENT = "NotFoundException"
 _GONE_STATES = {"PendingDeletion", "PendingReplicaDeletion"}
 
@@ -186,13 +187,19 @@ class KmsKeys:
             raise _unserved(error) from error
 
     async def rotate(self, key: TenantKey) -> None:
-        """See TenantKeys.rotate. KMS also rotates each key once a year by itself."""
+        """See TenantKeys.rotate. KMS also rotates each key once a year by itself.
+
+        A server that does not know the call leaves the key as it is: the data keys that are made from now on are
+        new ones all the same.
+        """
         key_id = await self._serving(key)
         client = self._client(key)
         try:
             await self._call(lambda: client.rotate_key_on_demand(KeyId=key_id))
         except ClientError as error:
-            if _code(error) != "ConflictException":  # a rotation is under way: it is ours as well
+            if _status(error) == _NOT_IMPLEMENTED:
+                _log.warning("the KMS of %s does not rotate keys on demand", key.region)
+            elif _code(error) != "ConflictException":  # a rotation is under way: it is ours as well
                 raise await self._reason(key, error) from error
 
     async def destroy(self, key: TenantKey) -> KeyDescription:
@@ -311,8 +318,8 @@ class KmsKeys:
             async with asyncio.timeout(_CALL_SECONDS):
                 return await self._calls.run(work)
         except ClientError as error:
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            if _code(error) in _THROTTLED or status >= 500:
+            status = _status(error)
+            if _code(error) in _THROTTLED or (status >= 500 and status != _NOT_IMPLEMENTED):
                 raise _unserved(error) from error
             raise
         except (BotoCoreError, TimeoutError) as error:
@@ -387,6 +394,10 @@ def _unframed(wrapped: bytes) -> bytes:
     if magic != _MAGIC or zlib.crc32(ciphertext) != checksum:
         raise WrappedKeyInvalid
     return ciphertext
+
+
+def _status(error: ClientError) -> int:
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
 
 
 def _code(error: ClientError) -> str:

@@ -88,11 +88,13 @@ class KeyRing:
         return await self._records.drop(tenant, purpose=purpose, before=before)
 
     def observe(self, state: TenantState) -> None:
-        """Forgets the keys of a tenant that may not work, and for good those of one whose key is destroyed."""
+        """Forgets the keys of a tenant that has changed, and for good those of one whose key is destroyed.
+
+        A tenant that may not work has nothing unwrapped, and one that was moved is asked about where it is now.
+        """
         if state.key_destroyed:
             self._destroyed.add(state.tenant_id)
-        if state.key_destroyed or not state.active:
-            self._forget(state.tenant_id)
+        self._forget(state.tenant_id)
 
     def require(self, tenant: TenantContext) -> None:
         """Returns where the tenant's key is not known to be destroyed."""

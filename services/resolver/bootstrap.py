@@ -30,10 +30,12 @@ from services.resolver.audit_servicer import AuditServicer
 from services.resolver.changes import Changes
 from services.resolver.directory import Directory
 from services.resolver.guard import GuardedDirectoryTable
+from services.resolver.lifecycle.services import Services
 from services.resolver.local_keys import LocalKeys
 from services.resolver.minting import ContextMinter
 from services.resolver.operations import AUDIENCES, Resolution, Rotation, Tenants
 from services.resolver.placements import Placements, places_of
+from services.resolver.reencryption import Reencryption
 from services.resolver.servicer import (
     ContextServicer,
     SigningKeyServicer,
@@ -97,12 +99,18 @@ async def build(settings: ResolverSettings) -> Server:
     tls, peer_token = load_tls(settings.tls_folder), read_peer_token(settings.peers_folder, _NAME)
     storage = open_channel(settings.storage_address, tls=tls)
     trail = AuditTrail(storage, peer_token=peer_token, directory=directory)
+    data = open_channel(settings.data_address, tls=tls)
+    reencryption = Reencryption(
+        tenants=tenants,
+        services=Services({"data": data, "storage": storage}, minter=ContextMinter(keys)),
+        settle_seconds=settings.key_settle_seconds,
+    )
     shipper = Shipper(audit, settings, peer_token=peer_token, tls=tls)
     metrics.registry.register(TrailMetrics(audit, shipper))
     servicers: dict[str, object] = {
         "silo.audit.v1.AuditService": AuditServicer(trail, pages),
         "silo.resolver.v1.TenantService": TenantServicer(tenants, pages),
-        "silo.resolver.v1.TenantKeyService": TenantKeyServicer(tenants),
+        "silo.resolver.v1.TenantKeyService": TenantKeyServicer(tenants, reencryption),
         "silo.resolver.v1.SigningKeyService": SigningKeyServicer(rotation),
         "silo.resolver.v1.ContextService": ContextServicer(
             resolution=resolution, rotation=rotation, tenants=tenants
@@ -124,6 +132,7 @@ async def build(settings: ResolverSettings) -> Server:
             shipper.run,
             AuditRetention(trail, directory, settings.audit_days).run,
             closing(storage.close),
+            closing(data.close),
         ),
         close=(*tables.close, *keepers.close, credentials.close, audit.close),
     )

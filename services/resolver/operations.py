@@ -107,7 +107,7 @@ class Resolution:
             raise InvalidArgument("audience", f"must be one of {', '.join(sorted(AUDIENCES))}")
         tenant = await self._active(caller.tenant_id)
         minted = self._minter.mint(
-            _subject(tenant),
+            subject_of(tenant),
             audience=audience,
             principal=caller.principal,
             issuer=caller.issuer,
@@ -129,7 +129,7 @@ class Resolution:
             raise tenant_unavailable()
         context = await verifier.verify(context_token)
         return self._minter.mint(
-            _subject(await self._active(context.tenant_id)),
+            subject_of(await self._active(context.tenant_id)),
             audience=audience,
             principal=context.principal,
             issuer=context.issuer,
@@ -146,7 +146,7 @@ class Resolution:
         """
         permissions = _delegation(peer, audience)
         return self._minter.mint(
-            _subject(await self._active(tenant_id)),
+            subject_of(await self._active(tenant_id)),
             audience=audience,
             principal=PrincipalId(f"service:{peer}"),
             issuer="silo",
@@ -364,7 +364,8 @@ class Rotation:
         return key.key_id
 
 
-def _subject(tenant: Tenant) -> Subject:
+def subject_of(tenant: Tenant) -> Subject:
+    """What contexts say of a tenant."""
     return Subject(
         tenant_id=tenant.tenant_id,
         name=tenant.display_name,

@@ -13,6 +13,7 @@ from boundary.pages import PageSealer, page_size, query_of
 from services.resolver.directory import Tenant
 from services.resolver.minting import Minted
 from services.resolver.operations import NewTenant, Resolution, Rotation, TenantChange, Tenants
+from services.resolver.reencryption import Reencryption
 from silo.resolver.v1 import context_pb2, signing_key_pb2, tenant_key_pb2, tenant_pb2
 
 _COLLECTION = "tenants/"
@@ -122,8 +123,21 @@ class TenantServicer:
 class TenantKeyServicer:
     """silo.resolver.v1.TenantKeyService."""
 
-    def __init__(self, tenants: Tenants) -> None:
+    def __init__(self, tenants: Tenants, reencryption: Reencryption) -> None:
         self._tenants = tenants
+        self._reencryption = reencryption
+
+    async def reencrypt_tenant(
+        self, request: tenant_key_pb2.ReencryptTenantRequest, _: Call
+    ) -> AsyncIterator[tenant_key_pb2.ReencryptTenantResponse]:
+        """Brings a tenant under its newest data keys."""
+        async for told in self._reencryption.run(_id_in(request.name, "name")):
+            yield tenant_key_pb2.ReencryptTenantResponse(
+                step=told.step,
+                seen_count=told.seen,
+                rewritten_count=told.rewritten,
+                done=told.done,
+            )
 
     async def rotate_tenant_key(
         self, request: tenant_key_pb2.RotateTenantKeyRequest, _: Call

@@ -20,6 +20,8 @@ class ResolverSettings(ProcessSettings):
         table: the table that new tenants are placed in.
         bucket: the bucket that new tenants are placed in.
         search_cluster: the search cluster that new tenants are placed in.
+        data_address: where the data service is, for the resolver's own work on tenants.
+        key_settle_seconds: how long a re-encryption rests between its passes, no less than a context lives.
         audit_days_basic: for how many days the audit trail of a tenant of this tier is kept.
         audit_days_standard: the same.
         audit_days_premium: the same.
@@ -31,6 +33,8 @@ class ResolverSettings(ProcessSettings):
     table: str = "EmailPlatform"
     bucket: str = "email-platform-storage"
     search_cluster: str = "local"
+    data_address: str = "127.0.0.1:50052"
+    key_settle_seconds: float = Field(default=120.0, ge=0)
     audit_days_basic: int = Field(default=90, ge=1)
     audit_days_standard: int = Field(default=365, ge=1)
     audit_days_premium: int = Field(default=2555, ge=1)

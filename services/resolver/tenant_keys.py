@@ -17,7 +17,7 @@ from boundary.errors import (
     key_destroyed,
 )
 from boundary.scope import TenantKey
-from services.keys.ports import TenantKeys
+from services.keys.ports import KeyDescription, KeyMissing, TenantKeys
 from services.keys.refusals import told
 from services.resolver.directory import Tenant
 
@@ -67,6 +67,17 @@ class Encryption:
         keeper, key = self._keeper(tenant)
         with told():
             await keeper.destroy(key)
+
+    async def end(self, tenant: Tenant) -> KeyDescription | None:
+        """Ends whatever key the tenant has in its region; the key as it is then, or None where there was none."""
+        keeper = self._keepers.get(tenant.placement.region)
+        if keeper is None:
+            return None
+        key = tenant_key(tenant.tenant_id, region=tenant.placement.region)
+        try:
+            return await keeper.destroy(key)
+        except KeyMissing:
+            return None
 
     def _needs_key(self, tenant: Tenant) -> bool:
         return bool(tenant.key_version) or tenant.placement.region in self._always

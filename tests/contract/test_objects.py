@@ -268,7 +268,10 @@ class TestList:
         paths = ["a", "a b", "a/b", "a!", "a0", "B", "é", "z", "\uffdc", "😀", "a~", "ab"]
         for path in paths:
             await _put(objects, prefix, path)
-        assert await _paths(objects, prefix) == sorted(paths, key=str.encode)
+        # Pages of five: SeaweedFS leaves out `a`, beside which there is `a/b`, where a page would end at it.
+        pages = await _pages(objects, prefix, under="", folded=False, limit=5)
+        listed = [stored.path for page in pages for stored in page.objects]
+        assert listed == sorted(paths, key=str.encode)
 
     async def test_a_prefix_may_end_inside_a_segment(
         self, objects: Objects, prefix: ObjectPrefix

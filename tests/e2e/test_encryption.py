@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from silo.data.v1 import (
     campaign_pb2_grpc,
     recipient_list_pb2,
     recipient_list_pb2_grpc,
+    template_pb2,
+    template_pb2_grpc,
     tenant_config_pb2,
     tenant_config_pb2_grpc,
     user_pb2,
@@ -51,6 +54,7 @@ class Client:
         self.campaigns = campaign_pb2_grpc.CampaignServiceStub(self.channel)
         self.config = tenant_config_pb2_grpc.TenantConfigServiceStub(self.channel)
         self.objects = object_pb2_grpc.ObjectServiceStub(self.channel)
+        self.templates = template_pb2_grpc.TemplateServiceStub(self.channel)
         self.tenants = tenant_pb2_grpc.TenantServiceStub(self.channel)
         self.keys = tenant_key_pb2_grpc.TenantKeyServiceStub(self.channel)
 
@@ -96,6 +100,20 @@ class Client:
         )
         self.objects.UploadObject(self.parts(f"exports/{name}"), **self.common)
 
+    def write_template(self, name: str) -> None:
+        self.templates.CreateTemplate(
+            template_pb2.CreateTemplateRequest(
+                template_id=name,
+                template=template_pb2.Template(display_name="Hello"),
+                content=self.content,
+            ),
+            **self.common,
+        )
+
+    def template_content(self, name: str) -> bytes:
+        request = template_pb2.GetTemplateContentRequest(name=f"templates/{name}")
+        return self.templates.GetTemplateContent(request, **self.common).content
+
     def write_config(self) -> None:
         config = tenant_config_pb2.TenantConfig(reply_to_address=self.email, track_opens=True)
         request = tenant_config_pb2.UpdateTenantConfigRequest(tenant_config=config)
@@ -137,6 +155,17 @@ class Client:
 
     def close(self) -> None:
         self.channel.close()
+
+
+@pytest.fixture(scope="module")
+def quick_stack(
+    tmp_path_factory: pytest.TempPathFactory, stack_environment: Mapping[str, str]
+) -> Iterator[Stack]:
+    """A suite whose re-encryptions rest for no longer than a test likes to wait."""
+    environment = {**stack_environment, "SILO_KEY_SETTLE_SECONDS": "1.0"}
+    home = tmp_path_factory.mktemp("quick-home")
+    with Stack(home=home, tenants=(), environment=environment, drain_seconds=1.0) as running:
+        yield running
 
 
 @pytest.fixture
@@ -184,7 +213,9 @@ def test_nothing_sensitive_is_on_disk_and_a_destroyed_key_ends_it_all(
     assert (tenant.encryption.enabled, tenant.encryption.key_version) == (True, 1)
     client.write("one")
     client.write_config()
+    client.write_template("one")
     client.assert_readable("one")
+    assert client.template_content("one") == client.content
     assert client.found_by_email() == ["users/one"]
     assert client.object("one").size == len(client.content)
     assert client.object("one").key_version == 1
@@ -222,6 +253,8 @@ def test_nothing_sensitive_is_on_disk_and_a_destroyed_key_ends_it_all(
         lambda: client.object("one"),
         lambda: client.write("two"),
         client.write_config,
+        lambda: client.write_template("two"),
+        lambda: client.template_content("one"),
         lambda: client.switch(on=True),
     ):
         assert settled(call) == DESTROYED
@@ -240,7 +273,7 @@ def test_nothing_sensitive_is_on_disk_and_a_destroyed_key_ends_it_all(
         **client.common,
     )
     everything = object_pb2.DeleteObjectsRequest(all=True)
-    assert client.objects.DeleteObjects(everything, **client.common).deleted_count == 1
+    assert client.objects.DeleteObjects(everything, **client.common).deleted_count == 2
     assert client.keys.DestroyTenantKey(destroy, **client.operator).tenant == gone
 
 
@@ -271,3 +304,136 @@ def test_encryption_is_switched_on_and_keys_rotate_while_the_tenant_works(
         client.assert_readable(name)
     assert [client.object(name).key_version for name in ("plain", "first", "second")] == [0, 1, 2]
     assert sorted(client.found_by_email()) == ["users/first", "users/plain", "users/second"]
+
+
+def test_rotations_stop_nobody(client: Client) -> None:
+    client.create_tenant(encrypted=True)
+    client.write("before")
+    stop, failures, rounds = threading.Event(), [], [0]
+
+    def work(worker: int) -> None:
+        while not stop.is_set():
+            try:
+                name = f"w{worker}-{rounds[0]}"
+                rounds[0] += 1
+                client.write(name)
+                client.assert_readable(name)
+                client.assert_readable("before")
+            except (grpc.RpcError, AssertionError) as error:
+                failures.append(error)
+                return
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for worker in workers:
+        worker.start()
+    rotate = tenant_key_pb2.RotateTenantKeyRequest(name=f"tenants/{client.tenant_id}")
+    for version in (2, 3, 4):
+        rotated = client.keys.RotateTenantKey(rotate, **client.operator).tenant
+        assert rotated.encryption.key_version == version
+        time.sleep(0.3)
+    stop.set()
+    for worker in workers:
+        worker.join()
+    assert failures == []
+    assert rounds[0] > 4
+    client.write("after")
+    assert client.object("after").key_version == 4
+
+
+def reencrypt(client: Client) -> list[tuple[str, int, int]]:
+    """What each step of a re-encryption said at its end."""
+    request = tenant_key_pb2.ReencryptTenantRequest(name=f"tenants/{client.tenant_id}")
+    answers = client.keys.ReencryptTenant(request, metadata=client.operator["metadata"], timeout=30)
+    return [(told.step, told.seen_count, told.rewritten_count) for told in answers if told.done]
+
+
+def test_everything_comes_under_the_newest_data_keys_while_the_tenant_writes(
+    quick_stack: Stack,
+) -> None:
+    client = Client(quick_stack, f"Enc-{secrets.token_hex(4)}")
+    client.create_tenant(encrypted=False)
+    for number in range(5):
+        client.write(f"plain-{number}")
+    client.write_config()
+    client.switch(on=True)
+    for number in range(5):
+        client.write(f"one-{number}")
+    rotate = tenant_key_pb2.RotateTenantKeyRequest(name=f"tenants/{client.tenant_id}")
+    client.keys.RotateTenantKey(rotate, **client.operator)
+    stop, written, failures = threading.Event(), [], []
+
+    def work() -> None:
+        while not stop.is_set():
+            try:
+                client.write(f"during-{len(written)}")
+                written.append(f"during-{len(written)}")
+                client.assert_readable(written[-1])
+            except (grpc.RpcError, AssertionError) as error:
+                failures.append(error)
+                return
+
+    writing = threading.Thread(target=work)
+    writing.start()
+    steps = reencrypt(client)
+    stop.set()
+    writing.join()
+    assert failures == []
+    assert written
+    assert [step for step, _, _ in steps] == [
+        *("fields", "objects", "settle", "fields", "objects", "drop")
+    ]
+    assert steps[0][2] >= 21  # users and lists, twice five each, and the settings
+    assert steps[1][2] >= 10
+    assert steps[-1][1] == 2  # of fields and of objects, version 1
+    for name in [f"{kind}-{number}" for kind in ("plain", "one") for number in range(5)] + written:
+        client.assert_readable(name)
+        assert client.object(name).key_version == 2
+    again = reencrypt(client)
+    assert [rewritten for step, _, rewritten in again if step != "drop"] == [0] * 5
+    assert again[-1] == ("drop", 0, 0)
+    client.close()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("killed", ["resolver", "data", "storage"])
+def test_a_reencryption_that_was_cut_off_is_finished_by_the_next(
+    quick_stack: Stack, killed: str
+) -> None:
+    client = Client(quick_stack, f"Enc-{secrets.token_hex(4)}")
+    client.create_tenant(encrypted=False)
+    names = [f"n-{number}" for number in range(30)]
+    for name in names:
+        client.write(name)
+    client.switch(on=True)
+    request = tenant_key_pb2.ReencryptTenantRequest(name=f"tenants/{client.tenant_id}")
+    answers = client.keys.ReencryptTenant(request, metadata=client.operator["metadata"], timeout=30)
+    with pytest.raises(grpc.RpcError) as raised:  # noqa: PT012 - the first answer comes, then the end
+        next(answers)
+        quick_stack.kill(killed)
+        for _ in answers:
+            pass
+    assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+    quick_stack.await_ready()
+    steps = settled_reencryption(client)
+    assert steps[-1][0] == "drop"
+    for name in names:
+        client.assert_readable(name)
+        assert client.object(name).key_version == 1
+    if (quick_stack.home / "objects").exists():
+        paths = [
+            path for path in files_with(quick_stack.home, client.canary) if "table" not in path
+        ]
+        assert paths == []
+    client.close()
+
+
+def settled_reencryption(client: Client) -> list[tuple[str, int, int]]:
+    """A re-encryption, begun anew while connections are being made again."""
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            return reencrypt(client)
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)

@@ -62,6 +62,7 @@ def test_all_the_promised_commands_are_there() -> None:
     promised |= {
         ("keys", "rotate"),
         ("keys", "destroy"),
+        ("keys", "reencrypt"),
         ("config", "get"),
         ("config", "update"),
         ("templates", "content"),

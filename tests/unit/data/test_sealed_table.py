@@ -299,3 +299,30 @@ async def test_what_nothing_is_encrypted_of_is_the_inner_tables_own_call(sealed,
     assert call.cr_code is type(table).get.__code__
     make_current(A)
     assert await call is None
+
+
+async def test_above_the_layer_nothing_tells_that_there_is_one(users, sealed, table):
+    """What carries whole items elsewhere, or compares them, finds them as if nothing were encrypted."""
+    plain = await create(users, A, "plain")
+    await create(users, A1, "one")
+    page = await sealed.query(A1.partition, keys=Range(), limit=100)
+    one, other = (stored.item for stored in page.items)
+    assert [stored.sort_key for stored in page.items] == ["USER#one", "USER#plain"]
+    assert one.keys() == other.keys()
+    for name in ("email", "GSI1PK", "GSI2PK", "GSI3PK"):
+        assert one[name] == other[name]
+    assert one["email"] == plain.email
+    stored = Put(sort_key="USER#copy", item=one)
+    assert await sealed.write(A1.partition, stored) == one
+    copied = await raw(table, A1, "USER#copy")
+    assert "canary" not in json.dumps(copied).lower()
+    assert copied["GSI1PK"] == (await raw(table, A1, "USER#one"))["GSI1PK"]
+
+
+async def test_data_keys_are_not_written_from_above(sealed):
+    make_current(A1)
+    put = Put(sort_key="DATAKEY#fields#0000000001", item={"wrapped": ""})
+    with pytest.raises(ValueError, match="data keys"):
+        await sealed.write(A1.partition, put)
+    with pytest.raises(ValueError, match="data keys"):
+        await sealed.transact([(A1.partition, put)])

@@ -204,9 +204,10 @@ async def test_where_the_stream_is_broken_the_lifetime_is_the_bound(ring, local,
     assert caught.value.reason == "KEY_DESTROYED"
 
 
-async def test_a_tenant_that_may_not_work_has_nothing_unwrapped(ring, keeper):
+@pytest.mark.parametrize("active", [True, False])
+async def test_a_tenant_that_has_changed_has_nothing_unwrapped(ring, keeper, active):
     await write(ring)
-    ring.observe(state(active=False))
+    ring.observe(state(active=active))
     assert not ring._held
     await read(ring)
     assert keeper.unwraps == 2

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from pathlib import Path
 from typing import Any
 
 from boundary.context import ContextVerifier
+from boundary.directory_scope import tenant_key
+from boundary.ids import parse_tenant_id
 from boundary.peers import read_peer_token
 from boundary.resolver_client import ResolverKeys, TenantWatch
 from boundary.tenants import LiveCalls, TenantState, TenantStates
+from services.keys.local import LocalKeys
+from services.keys.ports import KeyState
+from services.resolver.directory import Tenant
+from services.resolver.tenant_keys import Encryption
 from silo.resolver.v1 import context_pb2, tenant_key_pb2, tenant_key_pb2_grpc, tenant_pb2
+from tests.contexts import PLACEMENT
 from tests.unit.resolver.test_resolver import Suite, suite
 
 __all__ = ["suite"]
@@ -142,3 +150,44 @@ async def test_keys_are_operators_business(suite: Suite) -> None:
     request = tenant_key_pb2.DestroyTenantKeyRequest(name="tenants/Acme", confirmation="Acme")
     refusal = await suite.refused(keys(suite).DestroyTenantKey(request, metadata=reader))
     assert refusal == ("PERMISSION_DENIED", "PERMISSION_MISSING")
+
+
+def tenant(key_version: int = 0) -> Tenant:
+    return Tenant(
+        tenant_id=parse_tenant_id("Acme"),
+        display_name="Acme",
+        status="ACTIVE",
+        tier="STANDARD",
+        placement=PLACEMENT,
+        max_object_bytes=0,
+        counter_shards=0,
+        generation=1,
+        created_at=0,
+        updated_at=0,
+        etag="e",
+        create_request_id="",
+        key_version=key_version,
+    )
+
+
+async def test_a_region_whose_bucket_wants_keys_gets_one_for_every_tenant(tmp_path: Path) -> None:
+    keeper = LocalKeys(tmp_path)
+    await Encryption({"local": keeper}).provide(tenant())
+    key = tenant_key(tenant().tenant_id, region="local")
+    assert await keeper.describe(key) is None
+    await Encryption({"local": keeper}, always=["local"]).provide(tenant())
+    assert await keeper.describe(key) is not None
+    keeper.close()
+
+
+async def test_whatever_key_there_is_can_be_ended_again_and_again(tmp_path: Path) -> None:
+    keeper = LocalKeys(tmp_path)
+    encryption = Encryption({"local": keeper})
+    assert await encryption.end(tenant()) is None
+    await encryption.provide(tenant(key_version=1))
+    ended = await encryption.end(tenant())
+    assert ended is not None
+    assert ended.state is KeyState.DESTROYED
+    assert await encryption.end(tenant()) == ended
+    assert await Encryption({}).end(tenant()) is None
+    keeper.close()

@@ -41,6 +41,11 @@ class TenantKeyServiceStub:
                 request_serializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.RotateTenantKeyRequest.SerializeToString,
                 response_deserializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.RotateTenantKeyResponse.FromString,
                 _registered_method=True)
+        self.ReencryptTenant = channel.unary_stream(
+                '/silo.resolver.v1.TenantKeyService/ReencryptTenant',
+                request_serializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.ReencryptTenantRequest.SerializeToString,
+                response_deserializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.ReencryptTenantResponse.FromString,
+                _registered_method=True)
         self.DestroyTenantKey = channel.unary_unary(
                 '/silo.resolver.v1.TenantKeyService/DestroyTenantKey',
                 request_serializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.DestroyTenantKeyRequest.SerializeToString,
@@ -61,6 +66,14 @@ class TenantKeyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReencryptTenant(self, request, context):
+        """Brings everything of a tenant under its newest data keys, while it works, and then drops the older ones. Says how
+        far it is; the end of the call ends the work. Called again, it passes quickly over what is done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DestroyTenantKey(self, request, context):
         """Destroys a tenant's key for good (crypto-shredding): from now on nobody reads what was encrypted under it,
         whatever copies there are; such reads answer FAILED_PRECONDITION, KEY_DESTROYED. It cannot be undone.
@@ -76,6 +89,11 @@ def add_TenantKeyServiceServicer_to_server(servicer, server):
                     servicer.RotateTenantKey,
                     request_deserializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.RotateTenantKeyRequest.FromString,
                     response_serializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.RotateTenantKeyResponse.SerializeToString,
+            ),
+            'ReencryptTenant': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReencryptTenant,
+                    request_deserializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.ReencryptTenantRequest.FromString,
+                    response_serializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.ReencryptTenantResponse.SerializeToString,
             ),
             'DestroyTenantKey': grpc.unary_unary_rpc_method_handler(
                     servicer.DestroyTenantKey,
@@ -112,6 +130,33 @@ class TenantKeyService:
             '/silo.resolver.v1.TenantKeyService/RotateTenantKey',
             silo_dot_resolver_dot_v1_dot_tenant__key__pb2.RotateTenantKeyRequest.SerializeToString,
             silo_dot_resolver_dot_v1_dot_tenant__key__pb2.RotateTenantKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReencryptTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/silo.resolver.v1.TenantKeyService/ReencryptTenant',
+            silo_dot_resolver_dot_v1_dot_tenant__key__pb2.ReencryptTenantRequest.SerializeToString,
+            silo_dot_resolver_dot_v1_dot_tenant__key__pb2.ReencryptTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,

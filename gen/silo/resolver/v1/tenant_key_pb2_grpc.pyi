@@ -39,6 +39,10 @@ class TenantKeyServiceStub:
     """Gives a tenant's key a new version, and has everything that is written from now on encrypted under new data
     keys. What was written before stays readable.
     """
+    ReencryptTenant: _grpc.UnaryStreamMultiCallable[_tenant_key_pb2.ReencryptTenantRequest, _tenant_key_pb2.ReencryptTenantResponse]
+    """Brings everything of a tenant under its newest data keys, while it works, and then drops the older ones. Says how
+    far it is; the end of the call ends the work. Called again, it passes quickly over what is done.
+    """
     DestroyTenantKey: _grpc.UnaryUnaryMultiCallable[_tenant_key_pb2.DestroyTenantKeyRequest, _tenant_key_pb2.DestroyTenantKeyResponse]
     """Destroys a tenant's key for good (crypto-shredding): from now on nobody reads what was encrypted under it,
     whatever copies there are; such reads answer FAILED_PRECONDITION, KEY_DESTROYED. It cannot be undone.
@@ -54,6 +58,10 @@ class TenantKeyServiceAsyncStub(TenantKeyServiceStub):
     RotateTenantKey: _aio.UnaryUnaryMultiCallable[_tenant_key_pb2.RotateTenantKeyRequest, _tenant_key_pb2.RotateTenantKeyResponse]  # type: ignore[assignment]
     """Gives a tenant's key a new version, and has everything that is written from now on encrypted under new data
     keys. What was written before stays readable.
+    """
+    ReencryptTenant: _aio.UnaryStreamMultiCallable[_tenant_key_pb2.ReencryptTenantRequest, _tenant_key_pb2.ReencryptTenantResponse]  # type: ignore[assignment]
+    """Brings everything of a tenant under its newest data keys, while it works, and then drops the older ones. Says how
+    far it is; the end of the call ends the work. Called again, it passes quickly over what is done.
     """
     DestroyTenantKey: _aio.UnaryUnaryMultiCallable[_tenant_key_pb2.DestroyTenantKeyRequest, _tenant_key_pb2.DestroyTenantKeyResponse]  # type: ignore[assignment]
     """Destroys a tenant's key for good (crypto-shredding): from now on nobody reads what was encrypted under it,
@@ -73,6 +81,16 @@ class TenantKeyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_tenant_key_pb2.RotateTenantKeyResponse, _abc.Awaitable[_tenant_key_pb2.RotateTenantKeyResponse]]:
         """Gives a tenant's key a new version, and has everything that is written from now on encrypted under new data
         keys. What was written before stays readable.
+        """
+
+    @_abc_1.abstractmethod
+    def ReencryptTenant(
+        self,
+        request: _tenant_key_pb2.ReencryptTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_tenant_key_pb2.ReencryptTenantResponse], _abc.AsyncIterator[_tenant_key_pb2.ReencryptTenantResponse]]:
+        """Brings everything of a tenant under its newest data keys, while it works, and then drops the older ones. Says how
+        far it is; the end of the call ends the work. Called again, it passes quickly over what is done.
         """
 
     @_abc_1.abstractmethod
