@@ -8,8 +8,8 @@ every other room away from this module.
 
 from __future__ import annotations
 
-from boundary.ids import TenantId, TenantSlug
-from boundary.scope import _SEAL, Partition, partition_key
+from boundary.ids import TenantId, TenantSlug, slug_of
+from boundary.scope import _SEAL, Partition, TenantKey, key_name, partition_key
 
 CONFIG_SORT_KEY = "CONFIG"
 SLUG_SORT_KEY = "SLUG"
@@ -30,6 +30,13 @@ def home_partition(tenant_id: TenantId, *, region: str, table: str) -> Partition
     """The tenant's partition in the table that it is placed in, for the CONFIG item that its settings stand in."""
     return Partition(
         seal=_SEAL, tenant_id=tenant_id, region=region, table=table, key=partition_key(tenant_id)
+    )
+
+
+def tenant_key(tenant_id: TenantId, *, region: str) -> TenantKey:
+    """The tenant's key, which the resolver makes, rotates and destroys."""
+    return TenantKey(
+        seal=_SEAL, tenant_id=tenant_id, region=region, name=key_name(slug_of(tenant_id))
     )
 
 

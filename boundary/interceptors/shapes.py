@@ -14,16 +14,15 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from boundary.catalog import UNKNOWN, Method
+from boundary.catalog import UNKNOWN, Called, Method
 from boundary.context import make_current
 from boundary.errors import InvalidArgument, unknown_method
 from boundary.interceptors.call import Call
 from boundary.interceptors.chain import Chain
 from boundary.interceptors.serve import (
-    MAX_MESSAGE_BYTES,
     Rpc,
-    message_too_large,
     read_message,
+    read_request,
     serve,
 )
 from boundary.metadata import ADMITTED
@@ -75,25 +74,38 @@ class ByPath(grpc.GenericRpcHandler):
 def _refusing(path: str, chain: Chain) -> AnyHandler:
     """Refuses calls of a path that no method has, whatever their shape, and records them."""
 
-    async def handle(call: Call, _: None) -> None:
+    async def handle(call: Call, _: Rpc) -> None:
         call.resource = path
         raise unknown_method()
 
-    async def behaviour(_: object, rpc: Rpc) -> None:
-        await serve(chain, UNKNOWN, handle, None, rpc)
-
-    return grpc.stream_stream_rpc_method_handler(behaviour)
+    return handler_for(chain, UNKNOWN, handle, server_streaming=True)
 
 
-def unary_handler(
-    chain: Chain, method: Method, handle: Callable[[Call, bytes], Awaitable[bytes]]
+def handler_for(
+    chain: Chain,
+    method: Called,
+    handle: Callable[[Call, Rpc], Awaitable[bytes | None]],
+    *,
+    server_streaming: bool,
 ) -> AnyHandler:
-    """The handler of a unary method; handle gives the answer, as bytes, to a call that passed the chain."""
-    return grpc.unary_unary_rpc_method_handler(_Serving(serve, chain, method, handle))
+    """The gRPC handler of a method, whether its client sends one message or a stream.
+
+    To gRPC every client sends a stream: then messages are received when they are read, and nothing that a caller
+    sends is received before the call has passed the chain. It also lets a call be answered whose one message never
+    comes.
+
+    Args:
+        handle: serves a call that passed the chain. It reads what the client sends from the call, and writes there
+            what the server streams; where the server does not, it returns the answer.
+    """
+    serving = _Serving(serve, chain, method, handle)
+    if server_streaming:
+        return grpc.stream_stream_rpc_method_handler(serving)
+    return grpc.stream_unary_rpc_method_handler(serving)
 
 
 class _Serving(partial):  # type: ignore[type-arg]
-    """Serves a call when gRPC gives it the message.
+    """Serves a call when gRPC has it.
 
     gRPC asks of every call's handler whether it is awaitable or else a coroutine function; the first question is
     answered at once, the second takes half a dozen calls.
@@ -106,18 +118,21 @@ class _Serving(partial):  # type: ignore[type-arg]
 
 
 def _shape(method: Method, handler: Handler, chain: Chain) -> AnyHandler:
-    if method.client_streaming and method.server_streaming:
-        return grpc.stream_stream_rpc_method_handler(_stream_stream(method, handler, chain))
-    if method.client_streaming:
-        return grpc.stream_unary_rpc_method_handler(_stream_unary(method, handler, chain))
-    if method.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(_unary_stream(method, handler, chain))
-    return unary_handler(chain, method, _unary_unary(method, handler))
+    shapes: dict[tuple[bool, bool], Callable[[Method, Handler, Chain], Any]] = {
+        (False, False): _unary_unary,
+        (False, True): _unary_stream,
+        (True, False): _stream_unary,
+        (True, True): _stream_stream,
+    }
+    handle = shapes[method.client_streaming, method.server_streaming](method, handler, chain)
+    return handler_for(chain, method, handle, server_streaming=method.server_streaming)
 
 
-def _unary_unary(method: Method, handler: Handler) -> Callable[[Call, bytes], Awaitable[bytes]]:
-    async def handle(call: Call, raw: bytes) -> bytes:
-        request = _parse(method, raw, call)
+def _unary_unary(
+    method: Method, handler: Handler, _: Chain
+) -> Callable[[Call, Rpc], Awaitable[bytes]]:
+    async def handle(call: Call, rpc: Rpc) -> bytes:
+        request = _parse(method, await read_request(rpc, call), call)
         make_current(call.context)
         response: Message = await handler(request, call)
         return response.SerializeToString()
@@ -125,41 +140,39 @@ def _unary_unary(method: Method, handler: Handler) -> Callable[[Call, bytes], Aw
     return handle
 
 
-def _unary_stream(method: Method, handler: Handler, chain: Chain) -> Any:
-    async def behaviour(raw: bytes, rpc: Rpc) -> None:
-        async def handle(call: Call, _: None) -> None:
-            request = _parse(method, raw, call)
-            make_current(call.context)
-            await _write_all(handler(request, call), rpc)
+def _unary_stream(
+    method: Method, handler: Handler, chain: Chain
+) -> Callable[[Call, Rpc], Awaitable[None]]:
+    async def handle(call: Call, rpc: Rpc) -> None:
+        request = _parse(method, await read_request(rpc, call), call)
+        make_current(call.context)
+        await chain.begin(call)
+        await _write_all(handler(request, call), rpc)
 
-        await serve(chain, method, handle, None, rpc)
-
-    return behaviour
-
-
-def _stream_unary(method: Method, handler: Handler, chain: Chain) -> Any:
-    async def behaviour(_: object, rpc: Rpc) -> bytes:
-        async def handle(call: Call, _: None) -> bytes:
-            await rpc.send_initial_metadata(ADMITTED)
-            make_current(call.context)
-            response: Message = await handler(_requests(method, rpc, call), call)
-            return response.SerializeToString()
-
-        return await serve(chain, method, handle, None, rpc)
-
-    return behaviour
+    return handle
 
 
-def _stream_stream(method: Method, handler: Handler, chain: Chain) -> Any:
-    async def behaviour(_: object, rpc: Rpc) -> None:
-        async def handle(call: Call, _: None) -> None:
-            await rpc.send_initial_metadata(ADMITTED)
-            make_current(call.context)
-            await _write_all(handler(_requests(method, rpc, call), call), rpc)
+def _stream_unary(
+    method: Method, handler: Handler, chain: Chain
+) -> Callable[[Call, Rpc], Awaitable[bytes]]:
+    async def handle(call: Call, rpc: Rpc) -> bytes:
+        await rpc.send_initial_metadata(ADMITTED)
+        make_current(call.context)
+        response: Message = await handler(_requests(method, rpc, call, chain), call)
+        return response.SerializeToString()
 
-        await serve(chain, method, handle, None, rpc)
+    return handle
 
-    return behaviour
+
+def _stream_stream(
+    method: Method, handler: Handler, chain: Chain
+) -> Callable[[Call, Rpc], Awaitable[None]]:
+    async def handle(call: Call, rpc: Rpc) -> None:
+        await rpc.send_initial_metadata(ADMITTED)
+        make_current(call.context)
+        await _write_all(_after_beginning(handler, method, rpc, call, chain), rpc)
+
+    return handle
 
 
 async def _write_all(responses: AsyncIterator[Message], rpc: Rpc) -> None:
@@ -172,23 +185,38 @@ async def _write_all(responses: AsyncIterator[Message], rpc: Rpc) -> None:
             await close()
 
 
-async def _requests(method: Method, rpc: Rpc, call: Call) -> AsyncIterator[Message]:
-    """The client's messages as they come; the resource is that of the first."""
+async def _after_beginning(
+    handler: Handler, method: Method, rpc: Rpc, call: Call, chain: Chain
+) -> AsyncIterator[Message]:
+    """The handler's responses; none goes out before the beginning is recorded, whichever side speaks first."""
+    responses = handler(_requests(method, rpc, call, chain), call)
+    try:
+        async for response in responses:
+            await chain.begin(call)
+            yield response
+    finally:
+        close = getattr(responses, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _requests(method: Method, rpc: Rpc, call: Call, chain: Chain) -> AsyncIterator[Message]:
+    """The client's messages as they come; the resource is that of the first, with which the stream begins."""
     first = True
     while (raw := await read_message(rpc, call)) is not None:
-        yield _parse(method, raw, call if first else None)
-        first = False
+        message = _parse(method, raw, call if first else None)
+        if first:
+            await chain.begin(call)
+            first = False
+        yield message
 
 
 def _parse(method: Method, raw: bytes, call: Call | None) -> Message:
     """The message in raw; where a call is given, its resource is taken from it.
 
     Raises:
-        ResourceExhausted: the message is over the limit.
         InvalidArgument: the bytes are not a message of the method.
     """
-    if len(raw) > MAX_MESSAGE_BYTES:
-        raise message_too_large()
     try:
         request = method.request_type.FromString(raw)
     except DecodeError as error:

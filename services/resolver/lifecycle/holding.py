@@ -63,6 +63,10 @@ class Holding:
         self._dirty = True
         self._feed.publish(self.operation)
 
+    def look(self) -> None:
+        """Writes the record soon, and so reads what others have asked for."""
+        self._dirty = True
+
     async def remember(self, values: Mapping[str, Value]) -> None:
         """Writes values into the operation's memory, before this returns.
 
@@ -147,7 +151,9 @@ class Holding:
             except LeaseLost:
                 break
             except SiloError as error:
-                _log.warning("the lease of %s is not renewed: %s", self._operation.name, error.reason)
+                _log.warning(
+                    "the lease of %s is not renewed: %s", self._operation.name, error.reason
+                )
         self._lost = True
         self.interrupted.set()
 

@@ -68,7 +68,9 @@ class Registry:
         for kind in kinds:
             names = [step.name for step in kind.steps]
             if kind.name in self._kinds or len(set(names)) != len(names) or not names:
-                raise ValueError(f"the kind {kind.name} is there twice, or its steps are not distinct")
+                raise ValueError(
+                    f"the kind {kind.name} is there twice, or its steps are not distinct"
+                )
             self._kinds[kind.name] = kind
 
     def find(self, name: str) -> Kind | None:

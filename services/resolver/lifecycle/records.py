@@ -26,9 +26,10 @@ OVER = (SUCCEEDED, CANCELLED)
 
 PENDING = "PENDING"
 DONE = "DONE"
+STEP_FAILED = "FAILED"
 UNDOING = "UNDOING"
 UNDONE = "UNDONE"
-"""The states of steps, besides RUNNING and FAILED."""
+"""The states of steps, besides RUNNING."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from services.resolver.directory import now_micros
 from services.resolver.lifecycle.crash import CrashPoint
 from services.resolver.lifecycle.feed import Feed
 from services.resolver.lifecycle.holding import Holding
-from services.resolver.lifecycle.kinds import Blocked, Kind, Registry, Step, WaitUntil
+from services.resolver.lifecycle.kinds import Action, Blocked, Kind, Registry, Step, WaitUntil
 from services.resolver.lifecycle.records import (
     BLOCKED,
     CANCELLED,
@@ -30,6 +30,7 @@ from services.resolver.lifecycle.records import (
     PENDING,
     ROLLING_BACK,
     RUNNING,
+    STEP_FAILED,
     SUCCEEDED,
     UNDOING,
     UNDONE,
@@ -80,11 +81,15 @@ class Runner:
         self._pace = pace
         self._owner = uuid.uuid4().hex
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._holdings: dict[str, Holding] = {}
         self._wake = asyncio.Event()
 
-    def wake(self) -> None:
-        """Lets the runner look for operations that are due at once."""
+    def wake(self, operation_id: str = "") -> None:
+        """Lets the runner look at once for what is due, and at an operation that it holds for what was asked."""
         self._wake.set()
+        holding = self._holdings.get(operation_id)
+        if holding is not None:
+            holding.look()
 
     async def run(self) -> None:
         """Carries operations on until it is cancelled; what is under way is then let go, for another to take."""
@@ -137,6 +142,7 @@ class Runner:
             feed=self._feed,
             lease_seconds=self._pace.lease_seconds,
         )
+        self._holdings[operation.operation_id] = holding
         renewing = asyncio.create_task(holding.renew())
         try:
             await self._advance(holding, kind)
@@ -149,10 +155,11 @@ class Runner:
                 async with asyncio.timeout(_LET_GO_SECONDS):
                     await holding.let_go(due_at=now_micros())
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - a defect in a step must not end the others
             _log.exception("%s has a defect", operation.name)
             await self._fail(holding, Failure.of(Internal()))
         finally:
+            del self._holdings[operation.operation_id]
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
 
@@ -203,7 +210,7 @@ class Runner:
             LeaseLost: somebody else holds it.
         """
         try:
-            await self._retried(holding, step.do(work) if False else step, work)  # noqa: SIM211
+            await _retried(holding, step.do, work)
         except WaitUntil as wait:
             holding.progress(detail=wait.detail)
             await holding.let_go(state=WAITING, due_at=wait.moment)
@@ -216,3 +223,97 @@ class Runner:
             await self._fail(holding, Failure.of(error))
             return False
         return True
+
+    async def _go_back(self, holding: Holding, kind: Kind, work: Work) -> None:
+        """Undoes what was begun, the last step first, and ends the operation as cancelled."""
+        for step in reversed(kind.steps):
+            record = _record(holding.operation, step)
+            if record.state in (PENDING, UNDONE):
+                continue
+            holding.work_on(step.name)
+            undoing = replace(record, state=UNDOING, detail="")
+            steps = _with(holding.operation, undoing)
+            await holding.write(steps=steps, state=ROLLING_BACK, error=None)
+            self._crash.reach(kind.name, step.name, "undoing")
+            if step.undo is not None and not await self._undone(holding, step.undo, work):
+                return
+            self._crash.reach(kind.name, step.name, "unworked")
+            record = replace(_record(holding.operation, step), state=UNDONE, ended_at=now_micros())
+            await holding.write(steps=_with(holding.operation, record))
+            self._crash.reach(kind.name, step.name, "undone")
+        await holding.finish(kept=kind.kept, state=CANCELLED, error=None)
+
+    async def _undone(self, holding: Holding, undo: Action, work: Work) -> bool:
+        try:
+            await _retried(holding, undo, work)
+        except SiloError as error:
+            await self._fail(holding, Failure.of(error))
+            return False
+        return True
+
+    async def _fail(self, holding: Holding, failure: Failure) -> None:
+        """Records that the operation failed; it stays so until somebody resumes or cancels it."""
+        _log.warning("%s failed: %s", holding.operation.name, failure.reason)
+        steps = tuple(
+            replace(step, state=STEP_FAILED) if step.state in (RUNNING, UNDOING) else step
+            for step in holding.operation.steps
+        )
+        with contextlib.suppress(LeaseLost):
+            await holding.let_go(state=FAILED, error=failure, steps=steps, due_at=now_micros())
+
+
+async def _retried(holding: Holding, action: Action, work: Work) -> None:
+    """Does a step's action, and again where what failed may pass.
+
+    Raises:
+        SiloError: it failed for good, or too often.
+        WaitUntil, Blocked: it does not go on for now.
+        CancelRequested: the operation is to be rolled back.
+        LeaseLost: somebody else holds it.
+    """
+    backoff = _FIRST_BACKOFF
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            await _uninterrupted(holding, action(work))
+        except SiloError as error:
+            if attempt == _ATTEMPTS or not is_transient(error):
+                raise
+            holding.progress(detail=f"{error.reason}; it is tried again")
+        else:
+            return
+        wait = asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        await _uninterrupted(holding, wait)
+        backoff = min(_MAX_BACKOFF, backoff * 2)
+
+
+async def _uninterrupted(holding: Holding, work: Awaitable[None]) -> None:
+    """Awaits work, and ends it where the operation is taken over or is to be rolled back.
+
+    Raises:
+        CancelRequested, LeaseLost: it was ended.
+    """
+    working = asyncio.ensure_future(work)
+    interrupted = asyncio.ensure_future(holding.interrupted.wait())
+    try:
+        await asyncio.wait((working, interrupted), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            await working
+            return
+    finally:
+        for task in (working, interrupted):
+            task.cancel()
+        await asyncio.gather(working, interrupted, return_exceptions=True)
+    raise LeaseLost if holding.lost else CancelRequested
+
+
+def _record(operation: Operation, step: Step) -> StepRecord:
+    """What is recorded of a step; one that came with a later version has nothing yet."""
+    found = (record for record in operation.steps if record.name == step.name)
+    return next(found, StepRecord(name=step.name))
+
+
+def _with(operation: Operation, record: StepRecord) -> tuple[StepRecord, ...]:
+    """The operation's steps with one of them as it is now."""
+    if all(step.name != record.name for step in operation.steps):
+        return (*operation.steps, record)
+    return tuple(record if step.name == record.name else step for step in operation.steps)

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import grpc
+from google.rpc import error_details_pb2
 
 from boundary.channel import connected, keep_ending, what_ended
 from boundary.context import CONTEXT_KEY
 from boundary.errors import (
     Aborted,
+    DataLoss,
     DeadlineExceeded,
     FailedPrecondition,
     Internal,
@@ -35,9 +37,7 @@ _Metadata = tuple[tuple[str, str], ...]
 class Services:
     """The three services' channels, and the contexts with which the platform works on a tenant there."""
 
-    def __init__(
-        self, channels: Mapping[str, grpc.aio.Channel], *, minter: ContextMinter
-    ) -> None:
+    def __init__(self, channels: Mapping[str, grpc.aio.Channel], *, minter: ContextMinter) -> None:
         """Takes the channels by service, for example `data`."""
         self._channels = dict(channels)
         self._minter = minter
@@ -108,9 +108,7 @@ class Access:
         finally:
             call.cancel()
 
-    async def send(
-        self, method: Any, requests: AsyncIterator[Any], *, seconds: float
-    ) -> Any:
+    async def send(self, method: Any, requests: AsyncIterator[Any], *, seconds: float) -> Any:
         """The answer of a method that takes many messages and gives one.
 
         Args:
@@ -135,19 +133,26 @@ class Access:
             return DeadlineExceeded("DEADLINE_EXCEEDED", f"{self._service} took too long")
         if info is None:
             return unreachable(self._service)
-        message = error.details() or info.reason
-        kind = _KINDS.get(error.code().name)
-        if kind is not None:
-            return kind(info.reason, message, metadata=dict(info.metadata))
-        if error.code() is grpc.StatusCode.UNAVAILABLE:
-            return Unavailable(info.reason, message)
-        if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
-            return InvalidArgument(info.metadata.get("field", ""), message, reason=info.reason)
-        if error.code() is grpc.StatusCode.NOT_FOUND:
-            return NotFound(info.metadata.get("resource", self._service))
-        return Internal()
+        return _refusal(error, info, self._service)
+
+
+def _refusal(
+    error: grpc.aio.AioRpcError, info: error_details_pb2.ErrorInfo, service: str
+) -> SiloError:
+    message = error.details() or info.reason
+    kind = _KINDS.get(error.code().name)
+    if kind is not None:
+        return kind(info.reason, message, metadata=dict(info.metadata))
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return Unavailable(info.reason, message)
+    if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+        return InvalidArgument(info.metadata.get("field", ""), message, reason=info.reason)
+    if error.code() is grpc.StatusCode.NOT_FOUND:
+        return NotFound(info.metadata.get("resource", service))
+    return Internal()
 
 
 _KINDS: dict[str, type[SiloError]] = {
-    kind.code: kind for kind in (Aborted, FailedPrecondition, PermissionDenied, ResourceExhausted)
+    kind.code: kind
+    for kind in (Aborted, DataLoss, FailedPrecondition, PermissionDenied, ResourceExhausted)
 }

@@ -194,7 +194,7 @@ class OperationStore:
             return finished or operation
         raise _busy()
 
-    async def ask(self, operation: Operation, **changes: Value) -> Operation:
+    async def ask(self, operation: Operation, **changes: object) -> Operation:
         """The operation with changes of somebody who does not hold it.
 
         Raises:

@@ -9,12 +9,12 @@ from boundary.context import Placement
 from boundary.errors import NotFound, SiloError, Unavailable
 from boundary.ids import TenantId
 from services.resolver.changes import Changes
-from services.resolver.directory import Changed, Directory, Tenant
+from services.resolver.directory import Changed, Directory, Placed, Tenant
 from services.resolver.lifecycle.holding import Holding
 from services.resolver.lifecycle.records import Operation
 from services.resolver.lifecycle.services import Access, Services
 from services.resolver.lifecycle.store import OperationStore
-from services.resolver.minting import subject_of
+from services.resolver.operations import subject_of
 from services.resolver.ports import Value
 
 _ATTEMPTS = 8
@@ -100,15 +100,20 @@ class Work:
                 self._tools.changes.publish(tenant)  # a crash may have come before the telling
                 return tenant
             changed = tenant.changed(**changes)
-            fence = self._tools.store.fence(self.operation)
             try:
-                await self._tools.directory.replace(changed, etag=tenant.etag, check=fence)
+                await self._tools.directory.replace(
+                    changed, etag=tenant.etag, checks=[self.fence()]
+                )
             except Changed:
                 await self._holding.write()  # tells a lost fence from a tenant that others changed
                 continue
             self._tools.changes.publish(changed)
             return changed
-        raise Unavailable("TENANT_BUSY", "the tenant is being changed by others")
+        raise tenant_busy()
+
+    def fence(self) -> Placed:
+        """What makes a transaction of the directory fail once another resolver holds the operation."""
+        return self._tools.store.fence(self.operation)
 
     async def at(
         self, service: str, *permissions: str, placement: Placement | None = None
@@ -127,6 +132,11 @@ class Work:
         if placement is not None:
             subject = replace(subject, placement=placement)
         return self._tools.services.at(service, subject=subject, permissions=permissions)
+
+
+def tenant_busy() -> Unavailable:
+    """The error for a tenant's record that others change at the same time; it may be tried again."""
+    return Unavailable("TENANT_BUSY", "the tenant is being changed by others")
 
 
 def is_transient(error: SiloError) -> bool:

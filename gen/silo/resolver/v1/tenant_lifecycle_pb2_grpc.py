@@ -40,6 +40,31 @@ class TenantLifecycleServiceStub:
                 request_serializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartOnboardingRequest.SerializeToString,
                 response_deserializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartOnboardingResponse.FromString,
                 _registered_method=True)
+        self.StartOffboarding = channel.unary_unary(
+                '/silo.resolver.v1.TenantLifecycleService/StartOffboarding',
+                request_serializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartOffboardingRequest.SerializeToString,
+                response_deserializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartOffboardingResponse.FromString,
+                _registered_method=True)
+        self.SetLegalHold = channel.unary_unary(
+                '/silo.resolver.v1.TenantLifecycleService/SetLegalHold',
+                request_serializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.SetLegalHoldRequest.SerializeToString,
+                response_deserializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.SetLegalHoldResponse.FromString,
+                _registered_method=True)
+        self.ReleaseLegalHold = channel.unary_unary(
+                '/silo.resolver.v1.TenantLifecycleService/ReleaseLegalHold',
+                request_serializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.ReleaseLegalHoldRequest.SerializeToString,
+                response_deserializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.ReleaseLegalHoldResponse.FromString,
+                _registered_method=True)
+        self.GetErasureCertificate = channel.unary_unary(
+                '/silo.resolver.v1.TenantLifecycleService/GetErasureCertificate',
+                request_serializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.GetErasureCertificateRequest.SerializeToString,
+                response_deserializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.GetErasureCertificateResponse.FromString,
+                _registered_method=True)
+        self.GetCertificateKeySet = channel.unary_unary(
+                '/silo.resolver.v1.TenantLifecycleService/GetCertificateKeySet',
+                request_serializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.GetCertificateKeySetRequest.SerializeToString,
+                response_deserializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.GetCertificateKeySetResponse.FromString,
+                _registered_method=True)
 
 
 class TenantLifecycleServiceServicer:
@@ -53,6 +78,42 @@ class TenantLifecycleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartOffboarding(self, request, context):
+        """Begins to offboard a tenant: refuses its calls from now on, and once the grace period is over removes everything of
+        it for good. Until the removal begins, cancelling the operation takes it back. Refused while the tenant is held.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetLegalHold(self, request, context):
+        """Forbids that anything of a tenant is removed, until the hold is released. An offboarding under way waits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseLegalHold(self, request, context):
+        """Releases a hold; without one, changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetErasureCertificate(self, request, context):
+        """The certificate that an operation has given of what it erased.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCertificateKeySet(self, request, context):
+        """The public keys with which certificates are checked. None is ever dropped.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TenantLifecycleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +121,31 @@ def add_TenantLifecycleServiceServicer_to_server(servicer, server):
                     servicer.StartOnboarding,
                     request_deserializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartOnboardingRequest.FromString,
                     response_serializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartOnboardingResponse.SerializeToString,
+            ),
+            'StartOffboarding': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartOffboarding,
+                    request_deserializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartOffboardingRequest.FromString,
+                    response_serializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartOffboardingResponse.SerializeToString,
+            ),
+            'SetLegalHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLegalHold,
+                    request_deserializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.SetLegalHoldRequest.FromString,
+                    response_serializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.SetLegalHoldResponse.SerializeToString,
+            ),
+            'ReleaseLegalHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseLegalHold,
+                    request_deserializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.ReleaseLegalHoldRequest.FromString,
+                    response_serializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.ReleaseLegalHoldResponse.SerializeToString,
+            ),
+            'GetErasureCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetErasureCertificate,
+                    request_deserializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.GetErasureCertificateRequest.FromString,
+                    response_serializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.GetErasureCertificateResponse.SerializeToString,
+            ),
+            'GetCertificateKeySet': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCertificateKeySet,
+                    request_deserializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.GetCertificateKeySetRequest.FromString,
+                    response_serializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.GetCertificateKeySetResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +176,141 @@ class TenantLifecycleService:
             '/silo.resolver.v1.TenantLifecycleService/StartOnboarding',
             silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartOnboardingRequest.SerializeToString,
             silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartOnboardingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartOffboarding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/silo.resolver.v1.TenantLifecycleService/StartOffboarding',
+            silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartOffboardingRequest.SerializeToString,
+            silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartOffboardingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLegalHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/silo.resolver.v1.TenantLifecycleService/SetLegalHold',
+            silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.SetLegalHoldRequest.SerializeToString,
+            silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.SetLegalHoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseLegalHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/silo.resolver.v1.TenantLifecycleService/ReleaseLegalHold',
+            silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.ReleaseLegalHoldRequest.SerializeToString,
+            silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.ReleaseLegalHoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetErasureCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/silo.resolver.v1.TenantLifecycleService/GetErasureCertificate',
+            silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.GetErasureCertificateRequest.SerializeToString,
+            silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.GetErasureCertificateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCertificateKeySet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/silo.resolver.v1.TenantLifecycleService/GetCertificateKeySet',
+            silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.GetCertificateKeySetRequest.SerializeToString,
+            silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.GetCertificateKeySetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,18 @@ class TenantLifecycleServiceStub:
     def __new__(cls, channel: _aio.Channel) -> TenantLifecycleServiceAsyncStub: ...
     StartOnboarding: _grpc.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.StartOnboardingRequest, _tenant_lifecycle_pb2.StartOnboardingResponse]
     """Begins to onboard a tenant. Refused for an id or a slug that is in use, and for one that was purged."""
+    StartOffboarding: _grpc.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.StartOffboardingRequest, _tenant_lifecycle_pb2.StartOffboardingResponse]
+    """Begins to offboard a tenant: refuses its calls from now on, and once the grace period is over removes everything of
+    it for good. Until the removal begins, cancelling the operation takes it back. Refused while the tenant is held.
+    """
+    SetLegalHold: _grpc.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.SetLegalHoldRequest, _tenant_lifecycle_pb2.SetLegalHoldResponse]
+    """Forbids that anything of a tenant is removed, until the hold is released. An offboarding under way waits."""
+    ReleaseLegalHold: _grpc.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.ReleaseLegalHoldRequest, _tenant_lifecycle_pb2.ReleaseLegalHoldResponse]
+    """Releases a hold; without one, changes nothing."""
+    GetErasureCertificate: _grpc.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.GetErasureCertificateRequest, _tenant_lifecycle_pb2.GetErasureCertificateResponse]
+    """The certificate that an operation has given of what it erased."""
+    GetCertificateKeySet: _grpc.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.GetCertificateKeySetRequest, _tenant_lifecycle_pb2.GetCertificateKeySetResponse]
+    """The public keys with which certificates are checked. None is ever dropped."""
 
 @_typing.type_check_only
 class TenantLifecycleServiceAsyncStub(TenantLifecycleServiceStub):
@@ -43,6 +55,18 @@ class TenantLifecycleServiceAsyncStub(TenantLifecycleServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartOnboarding: _aio.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.StartOnboardingRequest, _tenant_lifecycle_pb2.StartOnboardingResponse]  # type: ignore[assignment]
     """Begins to onboard a tenant. Refused for an id or a slug that is in use, and for one that was purged."""
+    StartOffboarding: _aio.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.StartOffboardingRequest, _tenant_lifecycle_pb2.StartOffboardingResponse]  # type: ignore[assignment]
+    """Begins to offboard a tenant: refuses its calls from now on, and once the grace period is over removes everything of
+    it for good. Until the removal begins, cancelling the operation takes it back. Refused while the tenant is held.
+    """
+    SetLegalHold: _aio.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.SetLegalHoldRequest, _tenant_lifecycle_pb2.SetLegalHoldResponse]  # type: ignore[assignment]
+    """Forbids that anything of a tenant is removed, until the hold is released. An offboarding under way waits."""
+    ReleaseLegalHold: _aio.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.ReleaseLegalHoldRequest, _tenant_lifecycle_pb2.ReleaseLegalHoldResponse]  # type: ignore[assignment]
+    """Releases a hold; without one, changes nothing."""
+    GetErasureCertificate: _aio.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.GetErasureCertificateRequest, _tenant_lifecycle_pb2.GetErasureCertificateResponse]  # type: ignore[assignment]
+    """The certificate that an operation has given of what it erased."""
+    GetCertificateKeySet: _aio.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.GetCertificateKeySetRequest, _tenant_lifecycle_pb2.GetCertificateKeySetResponse]  # type: ignore[assignment]
+    """The public keys with which certificates are checked. None is ever dropped."""
 
 class TenantLifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     """How tenants come and go, as durable operations, for platform operators."""
@@ -54,5 +78,47 @@ class TenantLifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tenant_lifecycle_pb2.StartOnboardingResponse, _abc.Awaitable[_tenant_lifecycle_pb2.StartOnboardingResponse]]:
         """Begins to onboard a tenant. Refused for an id or a slug that is in use, and for one that was purged."""
+
+    @_abc_1.abstractmethod
+    def StartOffboarding(
+        self,
+        request: _tenant_lifecycle_pb2.StartOffboardingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_lifecycle_pb2.StartOffboardingResponse, _abc.Awaitable[_tenant_lifecycle_pb2.StartOffboardingResponse]]:
+        """Begins to offboard a tenant: refuses its calls from now on, and once the grace period is over removes everything of
+        it for good. Until the removal begins, cancelling the operation takes it back. Refused while the tenant is held.
+        """
+
+    @_abc_1.abstractmethod
+    def SetLegalHold(
+        self,
+        request: _tenant_lifecycle_pb2.SetLegalHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_lifecycle_pb2.SetLegalHoldResponse, _abc.Awaitable[_tenant_lifecycle_pb2.SetLegalHoldResponse]]:
+        """Forbids that anything of a tenant is removed, until the hold is released. An offboarding under way waits."""
+
+    @_abc_1.abstractmethod
+    def ReleaseLegalHold(
+        self,
+        request: _tenant_lifecycle_pb2.ReleaseLegalHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_lifecycle_pb2.ReleaseLegalHoldResponse, _abc.Awaitable[_tenant_lifecycle_pb2.ReleaseLegalHoldResponse]]:
+        """Releases a hold; without one, changes nothing."""
+
+    @_abc_1.abstractmethod
+    def GetErasureCertificate(
+        self,
+        request: _tenant_lifecycle_pb2.GetErasureCertificateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_lifecycle_pb2.GetErasureCertificateResponse, _abc.Awaitable[_tenant_lifecycle_pb2.GetErasureCertificateResponse]]:
+        """The certificate that an operation has given of what it erased."""
+
+    @_abc_1.abstractmethod
+    def GetCertificateKeySet(
+        self,
+        request: _tenant_lifecycle_pb2.GetCertificateKeySetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_lifecycle_pb2.GetCertificateKeySetResponse, _abc.Awaitable[_tenant_lifecycle_pb2.GetCertificateKeySetResponse]]:
+        """The public keys with which certificates are checked. None is ever dropped."""
 
 def add_TenantLifecycleServiceServicer_to_server(servicer: TenantLifecycleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
