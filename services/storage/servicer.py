@@ -170,11 +170,11 @@ async def _chunks_of(
 
 @lru_cache(maxsize=64)
 def _before_chunk(size: int) -> bytes:
-    """What a serialised message with a chunk of size bytes, at least one, begins with; the chunk ends it.
+    """What a serialised message with a chunk of size bytes begins with; the chunk ends it.
 
     A chunk that goes into a message and out again is copied twice, on the event loop.
     """
-    return object_pb2.DownloadObjectResponse(chunk=bytes(size)).SerializeToString()[:-size]
+    return object_pb2.DownloadObjectResponse(chunk=bytes(size)).SerializeToString()[: -size or None]
 
 
 def _seconds(
@@ -196,4 +196,5 @@ def _message(stored: StoredObject) -> object_pb2.Object:
         etag=stored.etag,
         metadata=stored.metadata,
         update_time=time,
+        key_version=stored.key_version,
     )

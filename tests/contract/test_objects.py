@@ -32,6 +32,7 @@ from services.storage.files import FileObjects
 from services.storage.guard import GuardedObjects
 from services.storage.ports import CHUNK_BYTES, WHOLE, Listing, Objects, Span, StoredObject, Upload
 from tests.contexts import make_context
+from tests.sealing import layered
 
 TEXT = Upload(content_type="text/plain")
 
@@ -59,10 +60,13 @@ async def _close(adapter: FileObjects) -> None:
     await asyncio.to_thread(adapter.close)
 
 
-@pytest.fixture(params=["files"])
-def objects(request: pytest.FixtureRequest) -> Objects:
-    adapter: Objects = request.getfixturevalue(request.param)
-    return adapter
+@pytest.fixture(params=["plain", "sealed"])
+async def objects(
+    request: pytest.FixtureRequest, files: FileObjects, tmp_path: Path
+) -> AsyncIterator[Objects]:
+    """The embedded bucket, without and with the layer that encrypts."""
+    async with layered(files, request.param, tmp_path / "keys") as over:
+        yield over
 
 
 async def _stream(*chunks: bytes) -> AsyncIterator[bytes]:
@@ -264,7 +268,10 @@ class TestList:
         paths = ["a", "a b", "a/b", "a!", "a0", "B", "é", "z", "\uffdc", "😀", "a~", "ab"]
         for path in paths:
             await _put(objects, prefix, path)
-        assert await _paths(objects, prefix) == sorted(paths, key=str.encode)
+        # Pages of five: SeaweedFS leaves out `a`, beside which there is `a/b`, where a page would end at it.
+        pages = await _pages(objects, prefix, under="", folded=False, limit=5)
+        listed = [stored.path for page in pages for stored in page.objects]
+        assert listed == sorted(paths, key=str.encode)
 
     async def test_a_prefix_may_end_inside_a_segment(
         self, objects: Objects, prefix: ObjectPrefix

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from botocore.credentials import Credentials
@@ -22,6 +23,7 @@ from tests.contract.test_objects import (  # noqa: F401 - the suite
     tenant,
 )
 from tests.engines.servers.s3 import S3Server
+from tests.sealing import layered
 
 PART = 5 * 1024 * 1024
 """The smallest part that S3 takes."""
@@ -45,14 +47,18 @@ def bucket(s3_endpoint: S3Server) -> Iterator[str]:
     client.close()
 
 
-@pytest.fixture
-async def objects(s3_endpoint: S3Server, bucket: str) -> AsyncIterator[Objects]:
+@pytest.fixture(params=["plain", "sealed"])
+async def objects(
+    request: pytest.FixtureRequest, s3_endpoint: S3Server, bucket: str, tmp_path: Path
+) -> AsyncIterator[Objects]:
+    """The bucket, without and with the layer that encrypts."""
     client = s3_client(
         S3Endpoint(region="us-east-1", url=s3_endpoint.url, path_style=True),
         Credentials(s3_endpoint.access_key, s3_endpoint.secret_key),
     )
     adapter = S3Objects(client, part_bytes=PART)
-    yield adapter
+    async with layered(adapter, request.param, tmp_path / "keys") as over:
+        yield over
     await adapter.settle()
     adapter.close()
     client.close()
