@@ -15,7 +15,10 @@ from services.data.analytics import Analytics
 from services.data.config import Configs
 from services.data.content import StorageContent
 from services.data.entities import Batches
+from services.data.erasure import SubjectErasure
 from services.data.intents import Intents
+from services.data.lifecycle import ItemLifecycle
+from services.data.lifecycle_servicer import LifecycleServicer
 from services.data.operations import Entities
 from services.data.ports import Table, TemplateContent
 from services.data.recovery import Recovery
@@ -23,8 +26,8 @@ from services.data.settings import DataSettings
 from services.data.templates import Templates
 from services.engines.credentials import ServiceCredentials
 from services.engines.settings import load_engines
-from services.table.guard import GuardedTable
 from services.table.opening import open_tables
+from services.table.purge_guard import GuardedPurgeableTable
 
 PACKAGE = "silo.data.v1"
 
@@ -73,7 +76,7 @@ async def build(settings: DataSettings) -> Server:
         path=settings.table_path,
         readers=settings.data_table_readers,
     )
-    table = GuardedTable(ByRegion(tables.by_region))
+    table = GuardedPurgeableTable(ByRegion(tables.by_region))
     content = StorageContent(
         open_channel(settings.storage_address, tls=runtime.tls), runtime.contexts
     )
@@ -88,7 +91,13 @@ async def build(settings: DataSettings) -> Server:
     return runtime.server(
         listen=settings.data_listen,
         http_listen=settings.data_http_listen,
-        servicers=wired.servicers,
+        servicers={
+            **wired.servicers,
+            f"{PACKAGE}.LifecycleService": LifecycleServicer(
+                ItemLifecycle(table=table, live_calls=runtime.live_calls),
+                SubjectErasure(table=table),
+            ),
+        },
         background=(recovery.run, *tables.background),
         close=(*tables.close, credentials.close),
     )

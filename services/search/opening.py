@@ -14,7 +14,7 @@ from services.engines.settings import Engines, SearchEngine
 from services.search.opensearch import OpenSearchIndexes
 from services.search.opensearch_cluster import client_of
 from services.search.opensearch_template import Sizing
-from services.search.ports import Indexes
+from services.search.ports import PurgeableIndexes
 from services.search.sqlite import SqliteIndexes
 
 
@@ -28,7 +28,7 @@ class OpenIndexes:
         close: what is called last; blocks.
     """
 
-    indexes: Indexes
+    indexes: PurgeableIndexes
     background: tuple[Callable[[], Awaitable[None]], ...] = ()
     close: tuple[Callable[[], object], ...] = ()
 

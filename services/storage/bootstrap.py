@@ -9,11 +9,13 @@ from boundary.runtime import ServiceRuntime
 from boundary.server import Server
 from services.engines.credentials import ServiceCredentials
 from services.engines.settings import load_engines
-from services.storage.guard import GuardedObjects
 from services.storage.http import SignedUrlAuthenticator, SignedUrls
+from services.storage.lifecycle import ObjectLifecycle
+from services.storage.lifecycle_servicer import LifecycleServicer
 from services.storage.opening import open_objects
 from services.storage.operations import ObjectOperations
 from services.storage.presign import UrlSigner
+from services.storage.purge_guard import GuardedPurgeableObjects
 from services.storage.servicer import ObjectServicer
 from services.storage.settings import StorageSettings
 
@@ -33,8 +35,9 @@ async def build(settings: StorageSettings) -> Server:
         load_or_create(settings.keys_folder, "storage-urls"),
         public_url=settings.storage_public_url,
     )
+    objects = GuardedPurgeableObjects(ByRegion(opened.by_region))
     operations = ObjectOperations(
-        GuardedObjects(ByRegion(opened.by_region)),
+        objects,
         pages=runtime.pages,
         signer=signer,
         max_object_bytes=settings.storage_max_object_bytes,
@@ -50,7 +53,12 @@ async def build(settings: StorageSettings) -> Server:
     return runtime.server(
         listen=settings.storage_listen,
         http_listen=settings.storage_http_listen,
-        servicers={"silo.storage.v1.ObjectService": ObjectServicer(operations)},
+        servicers={
+            "silo.storage.v1.ObjectService": ObjectServicer(operations),
+            "silo.storage.v1.LifecycleService": LifecycleServicer(
+                ObjectLifecycle(objects, live_calls=runtime.live_calls)
+            ),
+        },
         routes=urls.routes(),
         background=opened.background,
         close=(*opened.close, credentials.close),

@@ -17,6 +17,7 @@ from tests.contract.test_objects import (  # noqa: F401 - the suite
     TestCutOff,
     TestGuard,
     TestList,
+    TestPurge,
     TestPutAndGet,
     prefix,
     tenant,
