@@ -17,6 +17,7 @@ from boundary.errors import (
     SiloError,
     Unauthenticated,
     Unavailable,
+    key_destroyed,
     tenant_read_only,
     tenant_unavailable,
 )
@@ -37,12 +38,14 @@ class TenantState:
     Attributes:
         active: whether its callers are served.
         read_only: whether they may only read, because the data is being moved.
+        key_destroyed: whether the tenant's key is destroyed, and what was encrypted under it gone for good.
     """
 
     tenant_id: TenantId
     generation: int
     active: bool
     read_only: bool = False
+    key_destroyed: bool = False
 
 
 class LiveCalls:
@@ -89,6 +92,10 @@ class LiveCalls:
             tenant_id, tenant_read_only, lambda call: not call.method.permission.endswith(READ)
         )
 
+    def end_shredded(self, tenant_id: TenantId) -> None:
+        """Ends every call of a tenant whose key is destroyed: one that has begun may hold what it unwrapped."""
+        self._end(tenant_id, key_destroyed, lambda _: True)
+
     def _end(
         self, tenant_id: TenantId, refusal: Callable[[], SiloError], ends: Callable[[Call], bool]
     ) -> None:
@@ -127,6 +134,8 @@ class TenantStates:
             self._live_calls.end(state.tenant_id)
         elif state.read_only:
             self._live_calls.end_writes(state.tenant_id)
+        if state.key_destroyed and not (known is not None and known.key_destroyed):
+            self._live_calls.end_shredded(state.tenant_id)
         for listener in self._listeners:
             listener(state)
 
@@ -154,6 +163,10 @@ class TenantStates:
         state = self._states.get(tenant_id)
         if state is not None and not state.active:
             raise tenant_unavailable()
+
+    def knows(self, tenant_id: TenantId) -> bool:
+        """Whether anything was heard of the tenant."""
+        return tenant_id in self._states
 
     def newest_generation(self, tenant_id: TenantId) -> int:
         """The newest generation that was heard of; 0 where nothing was."""

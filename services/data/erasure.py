@@ -26,6 +26,7 @@ from services.table.ports import (
     Put,
     Range,
     Stored,
+    Table,
     Value,
 )
 
@@ -56,8 +57,10 @@ class Traces:
 class SubjectErasure:
     """Looks through users and lists by consistent reads: an index may lag behind what an erasure must see."""
 
-    def __init__(self, *, table: PurgeableTable, clock: Clock = changes.now) -> None:
+    def __init__(self, *, table: Table, engine: PurgeableTable, clock: Clock = changes.now) -> None:
+        """Takes the table, above the layer that encrypts, and the guarded one below it."""
         self._table = table
+        self._engine = engine
         self._clock = clock
 
     async def erase(self, tenant: TenantContext, subject: DataSubject) -> AsyncIterator[Erased]:
@@ -81,7 +84,7 @@ class SubjectErasure:
                 done, examined=done.examined + len(page), lists=done.lists + sum(changed)
             )
             yield done
-        await self._table.scrub(tenant.partition)
+        await self._engine.scrub(tenant.partition)
         yield replace(done, complete=True)
 
     async def survey(self, tenant: TenantContext, subject: DataSubject) -> AsyncIterator[Traces]:

@@ -101,7 +101,7 @@ class Database:
         copy behind (sqlite.org/lang_vacuum.html). Takes as much room on the disk again as the file has.
 
         Raises:
-            Unavailable: readers look at an earlier state for too long (`ENGINE_BUSY`), or the engine does not answer.
+            Unavailable: readers look at an earlier state for too long (`ENGINE_BUSY`), or there is no answer.
             ResourceExhausted: there is no room.
         """
         await asyncio.wrap_future(self._enqueue(_Outside(_rewrite)))

@@ -34,6 +34,7 @@ class StoredObject:
         etag: differs after every write; printable ASCII without quotes.
         metadata: the uploader's own.
         update_time: when this content was stored, in UTC.
+        key_version: the version of the tenant's data key that it is encrypted under; 0 in the clear.
     """
 
     path: str
@@ -43,6 +44,7 @@ class StoredObject:
     etag: str
     metadata: Mapping[str, str]
     update_time: datetime
+    key_version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

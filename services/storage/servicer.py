@@ -185,4 +185,5 @@ def _message(stored: StoredObject) -> object_pb2.Object:
         etag=stored.etag,
         metadata=stored.metadata,
         update_time=time,
+        key_version=stored.key_version,
     )

@@ -103,7 +103,7 @@ def event(event_id: str, **fields: Any) -> Document:
 
 
 async def everything(
-    indexes: Indexes, index: SearchIndex, *, limit: int = 500, **search: Any
+    indexes: PurgeableIndexes, index: SearchIndex, *, limit: int = 500, **search: Any
 ) -> list[Document]:
     """All pages of a search, one after the other."""
     found: list[Document] = []
@@ -127,7 +127,7 @@ def ids(documents: Sequence[Document]) -> list[str]:
     return [document.event_id for document in documents]
 
 
-async def matching(indexes: Indexes, index: SearchIndex, **filter_: Any) -> set[str]:
+async def matching(indexes: PurgeableIndexes, index: SearchIndex, **filter_: Any) -> set[str]:
     return set(ids(await everything(indexes, index, filter=Filter(**filter_))))
 
 
@@ -466,7 +466,7 @@ def plain(buckets: Sequence[Bucket]) -> list[tuple[int, int, dict[EventType, int
 
 
 async def histogram(
-    indexes: Indexes,
+    indexes: PurgeableIndexes,
     index: SearchIndex,
     interval: CalendarInterval,
     time_zone: str,

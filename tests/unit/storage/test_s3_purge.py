@@ -14,6 +14,12 @@ from tests.unit.storage.s3_moto import PART, client, objects, shared_client
 
 __all__ = ["TestPurge", "client", "objects", "prefix", "shared_client", "tenant"]
 
+
+@pytest.fixture
+def purgeable(objects: S3Objects) -> S3Objects:
+    return objects
+
+
 BUCKET = PLACEMENT.bucket
 
 
@@ -23,7 +29,7 @@ async def test_versions_markers_uploads_and_records_are_counted_and_go(
     async def content(size: int) -> Any:
         yield b"x" * size
 
-    from services.storage.ports import Upload  # noqa: PLC0415
+    from services.storage.ports import Upload
 
     text = Upload(content_type="text/plain")
     await objects.put(prefix, "one", content(1), text)
@@ -47,8 +53,8 @@ async def test_versions_markers_uploads_and_records_are_counted_and_go(
 async def test_a_deletion_that_fails_within_a_success_is_a_failure(
     objects: S3Objects, client: Any, prefix: ObjectPrefix, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from boundary.errors import ResourceExhausted  # noqa: PLC0415
-    from services.storage import s3_client  # noqa: PLC0415
+    from boundary.errors import ResourceExhausted
+    from services.storage import s3_client
 
     monkeypatch.setattr(s3_client, "_delay", lambda _: 0.0)
     client.put_object(Bucket=BUCKET, Key=prefix.key("k"))
