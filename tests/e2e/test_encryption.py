@@ -153,6 +153,28 @@ class Client:
         assert self.download(name, offset=100_000, length=7) == self.content[100_000:100_007]
         assert self.download(name, offset=-5) == self.content[-5:]
 
+    def destroy_key(self) -> tenant_pb2.Tenant:
+        request = tenant_key_pb2.DestroyTenantKeyRequest(
+            name=f"tenants/{self.tenant_id}", confirmation=self.tenant_id
+        )
+        return self.keys.DestroyTenantKey(request, **self.operator).tenant
+
+    def assert_shredded(self, name: str) -> None:
+        for call in (
+            lambda: self.user(name),
+            self.found_by_email,
+            lambda: self.recipients(name),
+            lambda: self.download(name),
+            lambda: self.download(name, offset=1, length=1),
+            lambda: self.object(name),
+            lambda: self.write("another"),
+            self.write_config,
+            lambda: self.write_template("another"),
+            lambda: self.template_content(name),
+            lambda: self.switch(on=True),
+        ):
+            assert settled(call) == DESTROYED
+
     def close(self) -> None:
         self.channel.close()
 
@@ -239,25 +261,9 @@ def test_nothing_sensitive_is_on_disk_and_a_destroyed_key_ends_it_all(
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     client.assert_readable("one")
 
-    destroy = tenant_key_pb2.DestroyTenantKeyRequest(
-        name=tenant.name, confirmation=client.tenant_id
-    )
-    gone = client.keys.DestroyTenantKey(destroy, **client.operator).tenant
+    gone = client.destroy_key()
     assert gone.encryption.key_state == tenant_pb2.TENANT_KEY_STATE_DESTROYED
-    for call in (
-        lambda: client.user("one"),
-        client.found_by_email,
-        lambda: client.recipients("one"),
-        lambda: client.download("one"),
-        lambda: client.download("one", offset=1, length=1),
-        lambda: client.object("one"),
-        lambda: client.write("two"),
-        client.write_config,
-        lambda: client.write_template("two"),
-        lambda: client.template_content("one"),
-        lambda: client.switch(on=True),
-    ):
-        assert settled(call) == DESTROYED
+    client.assert_shredded("one")
     with pytest.raises(urllib.error.HTTPError) as raised:
         urllib.request.urlopen(signed.url)
     assert raised.value.code == 400
@@ -274,7 +280,7 @@ def test_nothing_sensitive_is_on_disk_and_a_destroyed_key_ends_it_all(
     )
     everything = object_pb2.DeleteObjectsRequest(all=True)
     assert client.objects.DeleteObjects(everything, **client.common).deleted_count == 2
-    assert client.keys.DestroyTenantKey(destroy, **client.operator).tenant == gone
+    assert client.destroy_key() == gone
 
 
 def test_encryption_is_switched_on_and_keys_rotate_while_the_tenant_works(
