@@ -222,7 +222,7 @@ def two_hops(stack: Stack, *, rounds: int, requests: int) -> Result:
 
 def audit_modes(batched: Stack, strict: Stack, *, rounds: int, requests: int) -> Result:
     """GetCampaign where calls wait until their audit record is durable, beside where they do not."""
-    result = Result(name="GetCampaign: audit records durable before the answer, and 50 ms later")
+    result = Result(name="GetCampaign: audit records durable before the answer, and 200 ms later")
     contenders: dict[str, tuple[Sequence[int], Callable[[int, int], Load]]] = {}
     for name, stack in (("batched", batched), ("strict", strict)):
         payload, pids = campaign_payload(stack), stack.pids()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-FLUSH_SECONDS = 0.05
+FLUSH_SECONDS = 0.2
 """How long a record may wait for others in batched mode."""
 
 _MAX_UNWRITTEN = 1000
@@ -42,6 +42,7 @@ afterwards is refused unserved, and past this number those refusals are not kept
 _MAX_WAITING = 20_000
 """Records that wait for a disk that is slow; past this number further calls are refused."""
 
+_AT_ONCE = 100
 _RETRY_SECONDS = 0.2
 _DURABLE_SECONDS = 10.0
 _FLUSH_WAIT_SECONDS = 10.0
@@ -220,7 +221,10 @@ class AuditLog:
         return failure
 
     def _add(self, batch: list[Facts]) -> None:
-        self._writer.append((facts, self._chain_of(facts)) for facts in batch)
+        for start in range(0, len(batch), _AT_ONCE):
+            some = batch[start : start + _AT_ONCE]
+            self._writer.append((facts, self._chain_of(facts)) for facts in some)
+            time.sleep(0)  # lets the event loop have the interpreter, where it waits for it
         self._writer.sync()
 
     def _try(self, action: Callable[[], None]) -> Exception | None:

@@ -25,7 +25,7 @@ class ProcessSettings(BaseSettings):
             `boundary/tls.py` tells the files. In the clear, for loopback alone, where unset.
         storage_address: where the storage service is, which keeps the audit trail in the object store, too.
         audit_mode: `strict`: a call has its answer when its audit record is durable; `batched`: the record is
-            durable a twentieth of a second later at the most. Strict where unset in production, else batched.
+            durable a fifth of a second later at the most. Strict where unset in production, else batched.
         audit_segment_seconds: after how long the records so far are signed and sent to the object store.
         audit_local_hours: how long they stay on this machine after that.
         peers: the folder of peer tokens, where it is not in the home.

@@ -17,6 +17,7 @@ import pytest
 
 from boundary.audit import durable
 from boundary.errors import Unavailable
+from boundary.settings import ProcessSettings
 from boundary.trail.verification import verify
 from silo.storage.v1 import object_pb2, object_pb2_grpc
 from tests.audit_records import records_in
@@ -185,6 +186,21 @@ async def test_in_strict_mode_the_record_is_there_before_the_answer(tmp_path: Pa
         with pytest.raises(grpc.aio.AioRpcError):
             await stub.GetObject(object_pb2.GetObjectRequest(path="refused"))
         assert records_in(tmp_path)[-1]["reason"] == "CONTEXT_MISSING"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "strict"),
+    [
+        ({"environment": "production"}, True),
+        ({"environment": "development"}, False),
+        ({"environment": "production", "audit_mode": "batched"}, False),
+        ({"environment": "development", "audit_mode": "strict"}, True),
+    ],
+)
+def test_production_is_strict_unless_it_is_told_otherwise(
+    chosen: dict[str, Any], strict: bool
+) -> None:
+    assert ProcessSettings(**chosen).audit_strict is strict
 
 
 async def test_records_of_no_known_tenant_stand_in_a_chain_of_their_own(tmp_path: Path) -> None:
