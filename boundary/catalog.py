@@ -32,7 +32,14 @@ from silo.data.v1 import (
     user_pb2,
 )
 from silo.policy.v1 import policy_pb2
-from silo.resolver.v1 import context_pb2, signing_key_pb2, tenant_key_pb2, tenant_pb2
+from silo.resolver.v1 import (
+    context_pb2,
+    operation_pb2,
+    signing_key_pb2,
+    tenant_key_pb2,
+    tenant_lifecycle_pb2,
+    tenant_pb2,
+)
 from silo.search.v1 import event_pb2
 from silo.storage.v1 import audit_archive_pb2, object_pb2
 from silo.storage.v1 import reencryption_pb2 as object_reencryption_pb2
@@ -42,9 +49,11 @@ _PERMISSION = re.compile(r"[a-z]+(?:\.[a-z]+)+")
 FILES: dict[str, tuple[FileDescriptor, ...]] = {
     "resolver": (
         tenant_pb2.DESCRIPTOR,
-        tenant_key_pb2.DESCRIPTOR,
         signing_key_pb2.DESCRIPTOR,
         context_pb2.DESCRIPTOR,
+        operation_pb2.DESCRIPTOR,
+        tenant_lifecycle_pb2.DESCRIPTOR,
+        tenant_key_pb2.DESCRIPTOR,
         audit_pb2.DESCRIPTOR,
     ),
     "data": (

@@ -27,10 +27,22 @@ from services.engines.settings import load_engines
 from services.keys.opening import open_keys
 from services.resolver.audit import AuditRetention, AuditTrail
 from services.resolver.audit_servicer import AuditServicer
+from services.resolver.certificates import Certificates
 from services.resolver.changes import Changes
 from services.resolver.directory import Directory
 from services.resolver.guard import GuardedDirectoryTable
+from services.resolver.lifecycle.offboarding import Offboarding
+from services.resolver.lifecycle.onboarding import Onboarding
+from services.resolver.lifecycle.opening import Kinds, open_lifecycle
+from services.resolver.lifecycle.operation_servicer import (
+    OperationServicer,
+    TenantOperationServicer,
+)
+from services.resolver.lifecycle.runner import Pace
+from services.resolver.lifecycle.servicer import TenantLifecycleServicer
 from services.resolver.lifecycle.services import Services
+from services.resolver.lifecycle.store import OperationStore
+from services.resolver.lifecycle.work import Tools
 from services.resolver.local_keys import LocalKeys
 from services.resolver.minting import ContextMinter
 from services.resolver.operations import AUDIENCES, Resolution, Rotation, Tenants
@@ -65,9 +77,8 @@ async def build(settings: ResolverSettings) -> Server:
     )
     by_region = ByRegion({**tables.by_region, "": tables.by_region[settings.region]})
     keys = SigningKeys(settings.signing_keys_folder)
-    directory = Directory(
-        GuardedDirectoryTable(by_region), table_name=settings.table, region=settings.region
-    )
+    guarded = GuardedDirectoryTable(by_region)
+    directory = Directory(guarded, table_name=settings.table, region=settings.region)
     changes = Changes()
     placements = Placements(
         places_of(engines.regions, embedded=settings.default_placement),
@@ -99,11 +110,36 @@ async def build(settings: ResolverSettings) -> Server:
     tls, peer_token = load_tls(settings.tls_folder), read_peer_token(settings.peers_folder, _NAME)
     storage = open_channel(settings.storage_address, tls=tls)
     trail = AuditTrail(storage, peer_token=peer_token, directory=directory)
-    data = open_channel(settings.data_address, tls=tls)
+    services = Services(
+        {
+            "data": open_channel(settings.data_address, tls=tls),
+            "storage": storage,
+            "search": open_channel(settings.search_address, tls=tls),
+        },
+        minter=ContextMinter(keys),
+    )
     reencryption = Reencryption(
-        tenants=tenants,
-        services=Services({"data": data, "storage": storage}, minter=ContextMinter(keys)),
-        settle_seconds=settings.key_settle_seconds,
+        tenants=tenants, services=services, settle_seconds=settings.key_settle_seconds
+    )
+    certificates = Certificates(
+        SigningKeys(settings.certificate_keys_folder, prefix="cert", for_good=True)
+    )
+    kinds = Kinds(
+        onboarding=Onboarding(directory=directory, tenants=tenants, encryption=encryption),
+        offboarding=Offboarding(
+            directory=directory,
+            tenants=tenants,
+            encryption=encryption,
+            certificates=certificates,
+            settle_seconds=settings.offboarding_settle_seconds,
+        ),
+    )
+    store = OperationStore(guarded, table_name=settings.table)
+    lifecycle = open_lifecycle(
+        Tools(store=store, directory=directory, changes=changes, services=services),
+        kinds=kinds,
+        crash=settings.crash_point,
+        pace=Pace(lease_seconds=settings.operation_lease_seconds),
     )
     shipper = Shipper(audit, settings, peer_token=peer_token, tls=tls)
     metrics.registry.register(TrailMetrics(audit, shipper))
@@ -111,6 +147,18 @@ async def build(settings: ResolverSettings) -> Server:
         "silo.audit.v1.AuditService": AuditServicer(trail, pages),
         "silo.resolver.v1.TenantService": TenantServicer(tenants, pages),
         "silo.resolver.v1.TenantKeyService": TenantKeyServicer(tenants, reencryption),
+        "silo.resolver.v1.TenantLifecycleService": TenantLifecycleServicer(
+            operations=lifecycle.operations,
+            tenants=tenants,
+            onboarding=kinds.onboarding,
+            offboarding=kinds.offboarding,
+            certificates=certificates,
+            grace_seconds=settings.offboarding_grace_days * 24 * 3600,
+        ),
+        "silo.resolver.v1.OperationService": OperationServicer(lifecycle.operations, pages),
+        "silo.resolver.v1.TenantOperationService": TenantOperationServicer(
+            lifecycle.operations, directory, pages
+        ),
         "silo.resolver.v1.SigningKeyService": SigningKeyServicer(rotation),
         "silo.resolver.v1.ContextService": ContextServicer(
             resolution=resolution, rotation=rotation, tenants=tenants
@@ -126,13 +174,13 @@ async def build(settings: ResolverSettings) -> Server:
         http=HttpServer(settings.resolver_http_listen, metrics=metrics, ready=lambda: True),
         tls=tls,
         drain_seconds=settings.drain_seconds,
-        drain=(changes.close,),
+        drain=(changes.close, lifecycle.feed.close),
         background=(
             *tables.background,
             shipper.run,
             AuditRetention(trail, directory, settings.audit_days).run,
-            closing(storage.close),
-            closing(data.close),
+            lifecycle.runner.run,
+            closing(services.close),
         ),
         close=(*tables.close, *keepers.close, credentials.close, audit.close),
     )

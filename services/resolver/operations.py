@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from boundary.context import ACTIVE, ContextVerifier
 from boundary.errors import (
     AlreadyExists,
+    FailedPrecondition,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -22,6 +23,7 @@ from boundary.permissions import Permissions
 from boundary.tokens import Caller
 from services.resolver.changes import Changes
 from services.resolver.directory import (
+    PURGED,
     SUSPENDED,
     Changed,
     Directory,
@@ -190,21 +192,16 @@ class Tenants:
             FailedPrecondition: the key that encryption needs cannot be made; the tenant is there, and the same
                 call or switching encryption on makes it.
         """
-        tenant = self._checked(new)
-        self._encryption.check(tenant)
+        tenant = self.checked(new)
         try:
             await self._directory.add(tenant)
         except IdTaken as error:
             if new.request_id and error.existing.create_request_id == new.request_id:
                 await self._encryption.provide(error.existing)
                 return error.existing
-            raise AlreadyExists(
-                f"tenants/{tenant.tenant_id}", reason="TENANT_EXISTS", field="tenant_id"
-            ) from error
+            raise id_taken(error.existing) from error
         except SlugTaken as error:
-            raise AlreadyExists(
-                f"the slug {tenant.slug}", reason="SLUG_EXISTS", field="tenant_id"
-            ) from error
+            raise slug_taken(tenant) from error
         await self._encryption.provide(tenant)
         self._changes.publish(tenant)
         return tenant
@@ -253,7 +250,7 @@ class Tenants:
         Raises:
             NotFound, Aborted: nothing was changed.
         """
-        return await self._change(tenant_id, {"status": SUSPENDED}, etag=etag, field="etag")
+        return await self._set_status(tenant_id, SUSPENDED, etag=etag)
 
     async def resume(self, tenant_id: TenantId, *, etag: str) -> Tenant:
         """The tenant, active.
@@ -261,7 +258,20 @@ class Tenants:
         Raises:
             NotFound, Aborted: nothing was changed.
         """
-        return await self._change(tenant_id, {"status": ACTIVE}, etag=etag, field="etag")
+        return await self._set_status(tenant_id, ACTIVE, etag=etag)
+
+    async def hold(self, tenant_id: TenantId, *, why: str) -> Tenant:
+        """The tenant, of which nothing is purged until the hold is released; with no reason, released.
+
+        Raises:
+            NotFound, InvalidArgument: nothing was changed.
+            FailedPrecondition: the tenant is purged already.
+        """
+        if len(why) > _MAX_NAME or not (why.isprintable()):
+            raise InvalidArgument("reason", f"must be at most {_MAX_NAME} characters")
+        if (await self.get(tenant_id)).status == PURGED:
+            raise FailedPrecondition("TENANT_PURGED", "nothing is left to hold")
+        return await self._change(tenant_id, {"legal_hold": why}, etag="", field="")
 
     async def rotate_key(self, tenant_id: TenantId, *, etag: str) -> Tenant:
         """The tenant, whose data is written under new data keys from now on.
@@ -285,6 +295,14 @@ class Tenants:
         await self._encryption.destroy(await self.get(tenant_id))
         return await self._change(tenant_id, {"key_destroyed": True}, etag="", field="")
 
+    def tell(self, tenant: Tenant) -> None:
+        """Tells everyone who watches what an operation has made of a tenant."""
+        self._changes.publish(tenant)
+
+    def forget(self, tenant: Tenant) -> None:
+        """Tells everyone that a tenant which never worked is gone: for them, as one that may not work."""
+        self._changes.publish(tenant.changed(status=PURGED))
+
     async def watch(self) -> AsyncIterator[Tenant | None]:
         """Every tenant, then None, then each tenant that changes, until the process stops.
 
@@ -304,6 +322,17 @@ class Tenants:
             async for tenant in subscription.changes():
                 yield tenant
 
+    async def _set_status(self, tenant_id: TenantId, status: str, *, etag: str) -> Tenant:
+        """The tenant with a status that operators give; what operations give is theirs to take back.
+
+        Raises:
+            FailedPrecondition: an operation has the tenant (`TENANT_STATUS`).
+        """
+        present = (await self.get(tenant_id)).status
+        if present not in (ACTIVE, SUSPENDED):
+            raise FailedPrecondition("TENANT_STATUS", f"the tenant is {present}")
+        return await self._change(tenant_id, {"status": status}, etag=etag, field="etag")
+
     async def _change(
         self, tenant_id: TenantId, changes: dict[str, object], *, etag: str, field: str
     ) -> Tenant:
@@ -322,11 +351,17 @@ class Tenants:
             return changed
         raise Unavailable("TENANT_BUSY", "the tenant is being changed by others")
 
-    def _checked(self, new: NewTenant) -> Tenant:
+    def checked(self, new: NewTenant) -> Tenant:
+        """The tenant that is asked for, which is nowhere yet.
+
+        Raises:
+            InvalidArgument: a field is out of grammar.
+            FailedPrecondition: its region has no keeper of keys, and it needs one.
+        """
         if new.request_id:
             parse_request_id(new.request_id)
         now = now_micros()
-        return Tenant(
+        tenant = Tenant(
             tenant_id=parse_tenant_id(new.tenant_id),
             display_name=_display_name(new.display_name),
             status=ACTIVE,
@@ -346,6 +381,8 @@ class Tenants:
             create_request_id=new.request_id,
             key_version=int(new.encryption),
         )
+        self._encryption.check(tenant)
+        return tenant
 
 
 class Rotation:
@@ -362,6 +399,21 @@ class Rotation:
         """The id of a new signing key, which signs from now on."""
         key = await asyncio.to_thread(self._keys.rotate)
         return key.key_id
+
+
+def id_taken(existing: Tenant) -> AlreadyExists:
+    """The refusal of an id that is in use, or was by a tenant that is purged."""
+    purged = existing.status == PURGED
+    return AlreadyExists(
+        f"tenants/{existing.tenant_id}",
+        reason="TENANT_PURGED" if purged else "TENANT_EXISTS",
+        field="tenant_id",
+    )
+
+
+def slug_taken(tenant: Tenant) -> AlreadyExists:
+    """The refusal of an id whose slug another tenant has."""
+    return AlreadyExists(f"the slug {tenant.slug}", reason="SLUG_EXISTS", field="tenant_id")
 
 
 def subject_of(tenant: Tenant) -> Subject:

@@ -226,6 +226,7 @@ class Tenant(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     ENCRYPTION_FIELD_NUMBER: _builtins.int
+    LEGAL_HOLD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The resource name, `tenants/{tenant_id}`."""
     tenant_id: _builtins.str
@@ -242,6 +243,8 @@ class Tenant(_message.Message):
     """Rises with every change; contexts of an older generation are refused."""
     etag: _builtins.str
     """Changes with every change of the tenant (AIP-154)."""
+    legal_hold: _builtins.str
+    """Why nothing of the tenant may be removed; empty where it may."""
     @_builtins.property
     def placement(self) -> Global___Placement:
         """Where the data lives; the deployment's default unless set. Immutable."""
@@ -278,10 +281,11 @@ class Tenant(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
         encryption: Global___TenantEncryption | None = ...,
+        legal_hold: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "encryption", b"encryption", "limits", b"limits", "placement", b"placement", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "encryption", b"encryption", "etag", b"etag", "generation", b"generation", "limits", b"limits", "name", b"name", "placement", b"placement", "slug", b"slug", "status", b"status", "tenant_id", b"tenant_id", "tier", b"tier", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "encryption", b"encryption", "etag", b"etag", "generation", b"generation", "legal_hold", b"legal_hold", "limits", b"limits", "name", b"name", "placement", b"placement", "slug", b"slug", "status", b"status", "tenant_id", b"tenant_id", "tier", b"tier", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
