@@ -46,7 +46,7 @@ class ResolverSettings(ProcessSettings):
     offboarding_grace_days: int = Field(default=30, ge=0, le=366)
     offboarding_settle_seconds: float = Field(default=150.0, ge=0)
     operation_lease_seconds: float = Field(default=15.0, ge=0.5)
-    crash_at: str = ""
+    crash_at: str | None = None
     key_settle_seconds: float = Field(default=120.0, ge=0)
     audit_days_basic: int = Field(default=90, ge=1)
     audit_days_standard: int = Field(default=365, ge=1)
@@ -76,7 +76,7 @@ class ResolverSettings(ProcessSettings):
     @property
     def crash_point(self) -> CrashPoint:
         """Where the process ends, for tests."""
-        at = self.crash_at if self.environment == "development" else ""
+        at = (self.crash_at or "") if self.environment == "development" else ""
         return CrashPoint(at, marker=self.home / "resolver" / "crashed")
 
     @property
