@@ -175,10 +175,12 @@ def _stream_stream(
     return handle
 
 
-async def _write_all(responses: AsyncIterator[Message], rpc: Rpc) -> None:
+async def _write_all(responses: AsyncIterator[Message | bytes], rpc: Rpc) -> None:
+    """Writes messages as they come; bytes are one that the servicer has serialised itself."""
     try:
         async for response in responses:
-            await rpc.write(response.SerializeToString())
+            raw = response if isinstance(response, bytes) else response.SerializeToString()
+            await rpc.write(raw)
     finally:
         close = getattr(responses, "aclose", None)
         if close is not None:
