@@ -31,6 +31,7 @@ from silo.data.v1 import (
     tenant_config_pb2,
     user_pb2,
 )
+from silo.data.v1 import lifecycle_pb2 as data_lifecycle_pb2
 from silo.policy.v1 import policy_pb2
 from silo.resolver.v1 import (
     context_pb2,
@@ -41,7 +42,9 @@ from silo.resolver.v1 import (
     tenant_pb2,
 )
 from silo.search.v1 import event_pb2
+from silo.search.v1 import lifecycle_pb2 as search_lifecycle_pb2
 from silo.storage.v1 import audit_archive_pb2, object_pb2
+from silo.storage.v1 import lifecycle_pb2 as storage_lifecycle_pb2
 from silo.storage.v1 import reencryption_pb2 as object_reencryption_pb2
 
 _PERMISSION = re.compile(r"[a-z]+(?:\.[a-z]+)+")
@@ -64,14 +67,16 @@ FILES: dict[str, tuple[FileDescriptor, ...]] = {
         recipient_list_pb2.DESCRIPTOR,
         entity_pb2.DESCRIPTOR,
         analytics_pb2.DESCRIPTOR,
+        data_lifecycle_pb2.DESCRIPTOR,
         reencryption_pb2.DESCRIPTOR,
     ),
     "storage": (
         object_pb2.DESCRIPTOR,
         object_reencryption_pb2.DESCRIPTOR,
         audit_archive_pb2.DESCRIPTOR,
+        storage_lifecycle_pb2.DESCRIPTOR,
     ),
-    "search": (event_pb2.DESCRIPTOR,),
+    "search": (event_pb2.DESCRIPTOR, search_lifecycle_pb2.DESCRIPTOR),
 }
 """The proto files of each service of the suite."""
 

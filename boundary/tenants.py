@@ -7,6 +7,8 @@ was heard of passes: then the context's lifetime is the bound.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -14,6 +16,7 @@ from boundary.context import READ, TenantContext
 from boundary.errors import (
     SiloError,
     Unauthenticated,
+    Unavailable,
     key_destroyed,
     tenant_read_only,
     tenant_unavailable,
@@ -23,6 +26,9 @@ from boundary.interceptors.call import Call
 
 STALE = "CONTEXT_STALE"
 """The reason with which a context of an older generation is refused; a fresh one will be taken."""
+
+_END_SECONDS = 10.0
+_END_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +73,19 @@ class LiveCalls:
         """
         self._end(tenant_id, tenant_unavailable, lambda _: True)
 
+    async def ended(self, tenant_id: TenantId) -> None:
+        """Ends every call of a tenant but the platform's own work on it; returns when they have ended.
+
+        Raises:
+            Unavailable: one of them does not end (`TENANT_BUSY`).
+        """
+        until = time.monotonic() + _END_SECONDS
+        while any(not _is_own_work(call) for call in self._calls.get(tenant_id, ())):
+            self.end(tenant_id)
+            if time.monotonic() >= until:
+                raise Unavailable("TENANT_BUSY", "a call of the tenant does not end")
+            await asyncio.sleep(_END_POLL_SECONDS)
+
     def end_writes(self, tenant_id: TenantId) -> None:
         """Ends every call of a tenant that is not a read, with the answer for a tenant that may only read."""
         self._end(
@@ -81,10 +100,16 @@ class LiveCalls:
         self, tenant_id: TenantId, refusal: Callable[[], SiloError], ends: Callable[[Call], bool]
     ) -> None:
         for call in tuple(self._calls.get(tenant_id, ())):
-            own_work = call.context is not None and call.context.lifecycle
-            if call.task is not None and call.refusal is None and not own_work and ends(call):
+            if call.task is None or call.refusal is not None or _is_own_work(call):
+                continue
+            if ends(call):
                 call.refusal = refusal()
                 call.task.cancel()
+
+
+def _is_own_work(call: Call) -> bool:
+    """Whether a call is the platform's own work on its tenant."""
+    return call.context is not None and call.context.lifecycle
 
 
 class TenantStates:

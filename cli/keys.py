@@ -13,6 +13,8 @@ from cli.resources import Etag, show
 from cli.session import Session
 from cli.tenants import TENANTS
 from silo.resolver.v1 import (
+    operation_pb2,
+    operation_pb2_grpc,
     signing_key_pb2,
     signing_key_pb2_grpc,
     tenant_key_pb2,
@@ -54,15 +56,34 @@ def rotate(
 def reencrypt(
     session: Session,
     tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Whose data.")],
+    request_id: Annotated[
+        str, typer.Option("--request-id", help="Makes a retry of this call safe.")
+    ] = "",
 ) -> None:
-    """Bring everything of a tenant under its newest data keys, then drop the older ones. Say so again to go on."""
+    """Bring everything of a tenant under its newest data keys, then drop the older ones; shows each step's end.
+
+    The operation goes on where this command is ended.
+    """
     stub = session.client.stub(tenant_key_pb2_grpc.TenantKeyServiceStub)
-    request = tenant_key_pb2.ReencryptTenantRequest(name=TENANTS.name(tenant))
-    for told in session.client.download(stub.ReencryptTenant, request):
-        if session.json:
-            print_json(document(told))
-        elif told.done:
-            typer.echo(f"{told.step}: {told.seen_count}, {told.rewritten_count} encrypted anew")
+    request = tenant_key_pb2.StartReencryptionRequest(
+        name=TENANTS.name(tenant), request_id=request_id
+    )
+    operation = session.client.call(stub.StartReencryption, request).operation
+    watching = session.client.stub(operation_pb2_grpc.OperationServiceStub)
+    shown: set[str] = set()
+    watch = operation_pb2.WatchOperationRequest(name=operation.name)
+    for answer in session.client.download(watching.WatchOperation, watch):
+        operation = answer.operation
+        for step in operation.steps:
+            if step.state == operation_pb2.STEP_STATE_DONE and step.name not in shown:
+                shown.add(step.name)
+                if not session.json:
+                    typer.echo(f"{step.name}: {step.done} {step.unit} {step.detail}".rstrip())
+        if operation.state == operation_pb2.OPERATION_STATE_FAILED:
+            error = operation.error
+            raise Failure(error.message, code=error.code, reason=error.reason)
+    if session.json:
+        print_json(document(operation))
 
 
 @command(app, "destroy", operator=True)

@@ -109,3 +109,13 @@ def make_context(
     verifier = ContextVerifier(audience=audience, keys=LocalKeys(signing_keys()))
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(asyncio.run, verifier.verify(token)).result()
+
+
+def make_lifecycle_context(
+    tenant_id: str, *, audience: str = "data", **token: Any
+) -> TenantContext:
+    """A verified context for the platform's own work on a tenant."""
+    minted = mint_lifecycle_token(tenant_id, audience=audience, **token)
+    verifier = ContextVerifier(audience=audience, keys=LocalKeys(signing_keys()))
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(asyncio.run, verifier.verify(minted)).result()

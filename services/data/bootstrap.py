@@ -16,7 +16,10 @@ from services.data.config import Configs
 from services.data.content import StorageContent
 from services.data.data_keys import ItemKeyRecords
 from services.data.entities import Batches
+from services.data.erasure import SubjectErasure
 from services.data.intents import Intents
+from services.data.lifecycle import ItemLifecycle
+from services.data.lifecycle_servicer import LifecycleServicer
 from services.data.operations import Entities
 from services.data.ports import Table, TemplateContent
 from services.data.recovery import Recovery
@@ -31,8 +34,8 @@ from services.keys.guard import GuardedDataKeys
 from services.keys.opening import open_keys
 from services.keys.ring import KeyRing
 from services.table.capacity import CapacityMeter
-from services.table.guard import GuardedTable
 from services.table.opening import open_tables
+from services.table.purge_guard import GuardedPurgeableTable
 
 PACKAGE = "silo.data.v1"
 
@@ -81,7 +84,7 @@ async def build(settings: DataSettings) -> Server:
         path=settings.table_path,
         readers=settings.data_table_readers,
     )
-    guarded = GuardedTable(ByRegion(tables.by_region))
+    guarded = GuardedPurgeableTable(ByRegion(tables.by_region))
     keys = await open_keys(
         engines,
         folder=settings.tenant_keys_folder,
@@ -112,6 +115,10 @@ async def build(settings: DataSettings) -> Server:
         http_listen=settings.data_http_listen,
         servicers={
             **wired.servicers,
+            f"{PACKAGE}.LifecycleService": LifecycleServicer(
+                ItemLifecycle(table=guarded, live_calls=runtime.live_calls),
+                SubjectErasure(table=table, engine=guarded),
+            ),
             f"{PACKAGE}.ReencryptionService": ReencryptionServicer(reencryption, runtime.pages),
         },
         background=(recovery.run, *tables.background),

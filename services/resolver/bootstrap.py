@@ -38,6 +38,7 @@ from services.resolver.lifecycle.operation_servicer import (
     OperationServicer,
     TenantOperationServicer,
 )
+from services.resolver.lifecycle.reencryption import Reencryption
 from services.resolver.lifecycle.runner import Pace
 from services.resolver.lifecycle.servicer import TenantLifecycleServicer
 from services.resolver.lifecycle.services import Services
@@ -47,7 +48,6 @@ from services.resolver.local_keys import LocalKeys
 from services.resolver.minting import ContextMinter
 from services.resolver.operations import AUDIENCES, Resolution, Rotation, Tenants
 from services.resolver.placements import Placements, places_of
-from services.resolver.reencryption import Reencryption
 from services.resolver.servicer import (
     ContextServicer,
     SigningKeyServicer,
@@ -118,9 +118,6 @@ async def build(settings: ResolverSettings) -> Server:
         },
         minter=ContextMinter(keys),
     )
-    reencryption = Reencryption(
-        tenants=tenants, services=services, settle_seconds=settings.key_settle_seconds
-    )
     certificates = Certificates(
         SigningKeys(settings.certificate_keys_folder, prefix="cert", for_good=True)
     )
@@ -133,6 +130,7 @@ async def build(settings: ResolverSettings) -> Server:
             certificates=certificates,
             settle_seconds=settings.offboarding_settle_seconds,
         ),
+        reencryption=Reencryption(settle_seconds=settings.key_settle_seconds),
     )
     store = OperationStore(guarded, table_name=settings.table)
     lifecycle = open_lifecycle(
@@ -146,7 +144,7 @@ async def build(settings: ResolverSettings) -> Server:
     servicers: dict[str, object] = {
         "silo.audit.v1.AuditService": AuditServicer(trail, pages),
         "silo.resolver.v1.TenantService": TenantServicer(tenants, pages),
-        "silo.resolver.v1.TenantKeyService": TenantKeyServicer(tenants, reencryption),
+        "silo.resolver.v1.TenantKeyService": TenantKeyServicer(tenants, lifecycle.operations),
         "silo.resolver.v1.TenantLifecycleService": TenantLifecycleServicer(
             operations=lifecycle.operations,
             tenants=tenants,

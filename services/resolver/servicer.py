@@ -11,9 +11,12 @@ from boundary.ids import TenantId, parse_tenant_id
 from boundary.interceptors.call import Call
 from boundary.pages import PageSealer, page_size, query_of
 from services.resolver.directory import Tenant
+from services.resolver.lifecycle import reencryption
+from services.resolver.lifecycle.control import Operations
+from services.resolver.lifecycle.operation_servicer import operation_proto
 from services.resolver.minting import Minted
 from services.resolver.operations import NewTenant, Resolution, Rotation, TenantChange, Tenants
-from services.resolver.reencryption import Reencryption
+from services.resolver.tenant_keys import require_encryption
 from silo.resolver.v1 import context_pb2, signing_key_pb2, tenant_key_pb2, tenant_pb2
 
 _COLLECTION = "tenants/"
@@ -112,21 +115,28 @@ class TenantServicer:
 class TenantKeyServicer:
     """silo.resolver.v1.TenantKeyService."""
 
-    def __init__(self, tenants: Tenants, reencryption: Reencryption) -> None:
+    def __init__(self, tenants: Tenants, operations: Operations) -> None:
         self._tenants = tenants
-        self._reencryption = reencryption
+        self._operations = operations
 
-    async def reencrypt_tenant(
-        self, request: tenant_key_pb2.ReencryptTenantRequest, _: Call
-    ) -> AsyncIterator[tenant_key_pb2.ReencryptTenantResponse]:
-        """Brings a tenant under its newest data keys."""
-        async for told in self._reencryption.run(tenant_id_in(request.name, "name")):
-            yield tenant_key_pb2.ReencryptTenantResponse(
-                step=told.step,
-                seen_count=told.seen,
-                rewritten_count=told.rewritten,
-                done=told.done,
+    async def start_reencryption(
+        self, request: tenant_key_pb2.StartReencryptionRequest, call: Call
+    ) -> tenant_key_pb2.StartReencryptionResponse:
+        """Begins to bring a tenant under its newest data keys."""
+        tenant_id = tenant_id_in(request.name, "name")
+        operation = await self._operations.repeated(
+            reencryption.NAME, tenant_id, request.request_id
+        )
+        if operation is None:
+            require_encryption(await self._tenants.get(tenant_id))
+            operation = await self._operations.start(
+                reencryption.NAME,
+                tenant_id,
+                principal=call.principal,
+                parameters={},
+                request_id=request.request_id,
             )
+        return tenant_key_pb2.StartReencryptionResponse(operation=operation_proto(operation))
 
     async def rotate_tenant_key(
         self, request: tenant_key_pb2.RotateTenantKeyRequest, _: Call

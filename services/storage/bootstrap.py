@@ -17,11 +17,13 @@ from services.storage.audit_archive import AuditArchive
 from services.storage.audit_guard import GuardedArchive
 from services.storage.audit_servicer import AuditArchiveServicer
 from services.storage.data_keys import ObjectKeyRecords
-from services.storage.guard import GuardedObjects
 from services.storage.http import SignedUrlAuthenticator, SignedUrls
+from services.storage.lifecycle import ObjectLifecycle
+from services.storage.lifecycle_servicer import LifecycleServicer
 from services.storage.opening import open_objects
 from services.storage.operations import ObjectOperations
 from services.storage.presign import UrlSigner
+from services.storage.purge_guard import GuardedPurgeableObjects
 from services.storage.reencryption import Reencryption
 from services.storage.reencryption_servicer import ReencryptionServicer
 from services.storage.sealed_objects import SealedObjects
@@ -49,7 +51,7 @@ async def build(settings: StorageSettings) -> Server:
         load_or_create(settings.keys_folder, "storage-urls"),
         public_url=settings.storage_public_url,
     )
-    guarded = GuardedObjects(ByRegion(opened.by_region))
+    guarded = GuardedPurgeableObjects(ByRegion(opened.by_region))
     keys = await open_keys(
         engines,
         folder=settings.tenant_keys_folder,
@@ -80,6 +82,9 @@ async def build(settings: StorageSettings) -> Server:
         http_listen=settings.storage_http_listen,
         servicers={
             "silo.storage.v1.ObjectService": ObjectServicer(operations),
+            "silo.storage.v1.LifecycleService": LifecycleServicer(
+                ObjectLifecycle(guarded, live_calls=runtime.live_calls)
+            ),
             "silo.storage.v1.ReencryptionService": ReencryptionServicer(
                 reencryption, runtime.pages
             ),

@@ -13,7 +13,7 @@ from boundary.server import closing
 from services.engines.credentials import ServiceCredentials
 from services.engines.settings import Engines, ObjectsEngine
 from services.storage.files import FileObjects
-from services.storage.ports import Objects
+from services.storage.ports import Objects, PurgeableObjects
 from services.storage.s3 import S3Objects
 from services.storage.s3_client import S3Endpoint, s3_client
 
@@ -33,7 +33,7 @@ class OpenObjects:
         close: what is called last; blocks.
     """
 
-    by_region: Mapping[str, Objects]
+    by_region: Mapping[str, PurgeableObjects]
     archive: Objects
     archive_bucket: str
     background: tuple[Callable[[], Awaitable[None]], ...]

@@ -11,7 +11,8 @@ from services.keys.ring import KeyRing
 from services.storage.data_keys import OWN, PURPOSE, ObjectKeyRecords
 from services.storage.frames import parse_label
 from services.storage.ports import Objects, StoredObject, Upload
-from services.storage.sealed_objects import LABEL, SealedObjects
+from services.storage.sealed_objects import SealedObjects
+from services.storage.sealed_upload import LABEL
 
 _PAGE = 20
 """How many objects are worked on between two tellings of how far it is."""

@@ -28,7 +28,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from boundary.errors import AlreadyExists, NotFound, Unavailable, etag_mismatch
 from boundary.scope import ObjectPrefix
-from services.storage.ports import MAX_LISTED, WHOLE, Listing, Span, StoredObject, Upload
+from services.storage.ports import (
+    MAX_LISTED,
+    WHOLE,
+    Contents,
+    Described,
+    Listing,
+    Rewrite,
+    Rewritten,
+    Span,
+    StoredObject,
+    Upload,
+)
 from services.storage.s3_client import Calls
 from services.storage.s3_copy import Copy
 from services.storage.s3_description import RECORDS, Label, Present, new_label, present_of
@@ -37,6 +48,8 @@ from services.storage.s3_entries import Entries, KeyOf, is_own, refuse_own
 from services.storage.s3_errors import Kind, Refused
 from services.storage.s3_lifecycle import LifecycleRules, Lock
 from services.storage.s3_listing import Pager, present_among
+from services.storage.s3_purge import Purge
+from services.storage.s3_rewrite import Rewriting
 from services.storage.s3_upload import (
     PART_BYTES,
     PartsUpload,
@@ -54,6 +67,8 @@ T = TypeVar("T")
 
 _ATTEMPTS = 10
 """How often an operation starts again because the object changed between its steps."""
+
+_UNDER_WAY_SECONDS = 10.0
 
 _STALE = timedelta(hours=24)
 """After this an upload that has not ended is one whose process has. No call lasts so long."""
@@ -345,6 +360,28 @@ class S3Objects:
             )
         )
         return len(found)
+
+    async def purge(self, prefix: ObjectPrefix) -> AsyncIterator[Contents]:
+        """See PurgeableObjects.purge. Uploads that were cut off a moment ago are waited for."""
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=_UNDER_WAY_SECONDS)
+        async for deleted in Purge(self._entries, prefix).run():
+            yield deleted
+
+    async def survey(self, prefix: ObjectPrefix) -> AsyncIterator[Contents]:
+        """See PurgeableObjects.survey."""
+        async for found in Purge(self._entries, prefix).survey():
+            yield found
+
+    async def described(self, prefix: ObjectPrefix) -> AsyncIterator[Sequence[Described]]:
+        """See PurgeableObjects.described."""
+        async for page in Rewriting(self._entries, prefix).described():
+            yield page
+
+    async def rewrite(self, prefix: ObjectPrefix, rewrite: Rewrite) -> AsyncIterator[Rewritten]:
+        """See PurgeableObjects.rewrite."""
+        async for done in Rewriting(self._entries, prefix).run(rewrite):
+            yield done
 
     async def sweep(self, prefix: ObjectPrefix, *, older_than: timedelta = _STALE) -> int:
         """Removes what ended processes have left of a tenant: uploads in parts, and records without an object.

@@ -9,9 +9,7 @@ engine lists and expires by them.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -32,13 +30,10 @@ from services.storage.data_keys import OWN, PURPOSE, ObjectKeyRecords
 from services.storage.frames import (
     TRAILER_BYTES,
     FrameCipher,
-    Sealing,
-    SealLabel,
     new_salt,
     parse_label,
 )
 from services.storage.ports import (
-    CHUNK_BYTES,
     WHOLE,
     Content,
     Listing,
@@ -47,10 +42,8 @@ from services.storage.ports import (
     StoredObject,
     Upload,
 )
-from services.storage.sealed_content import SealedContent, computed, sealed_span
-
-LABEL = "silo-encryption"
-"""The metadata key that says that and how an object is encrypted."""
+from services.storage.sealed_content import SealedContent, sealed_span
+from services.storage.sealed_upload import LABEL, SealedUpload
 
 _ATTEMPTS = 10
 """How often a read starts again because the object was replaced on the way."""
@@ -99,45 +92,31 @@ class SealedObjects:
         if not tenant.key_version:
             return await self._inner.put(prefix, path, content, upload)
         version, salt = tenant.key_version, new_salt()
-        cipher = await self._cipher(tenant, version, salt, path=path, make=True)
-        begun, digest = await _begun(content, upload.sha256)
-        label = SealLabel(
-            version=version, salt=salt, digest=cipher.seal_digest(digest) if digest else b""
+        sending = await SealedUpload.begin(
+            content,
+            upload,
+            version=version,
+            salt=salt,
+            cipher=await self._cipher(tenant, version, salt, path=path, make=True),
+            late=partial(self._require_unretired, tenant),
         )
-        sealing = Sealing(cipher)
-        last = partial(self._last, tenant, sealing, upload.sha256, time.monotonic())
-        sealed = _sealed(sealing, _chain(begun, content), last)
-        stored = await self._inner.put(
-            prefix,
-            path,
-            sealed if digest else _trailed(sealing, sealed, cipher),
-            replace(upload, sha256="", metadata={**upload.metadata, LABEL: str(label)}),
-        )
+        stored = await self._inner.put(prefix, path, sending.content(), sending.upload)
         return replace(
             stored,
-            size=sealing.size,
-            sha256=sealing.digest.hex(),
+            size=sending.size,
+            sha256=sending.sha256,
             metadata=dict(upload.metadata),
             key_version=version,
         )
 
-    async def _last(
-        self, tenant: TenantContext, sealing: Sealing, expected: str, began: float
-    ) -> bytes:
-        """The last frame, once nothing speaks against the object.
+    async def _require_unretired(self, tenant: TenantContext, seconds: float) -> None:
+        """Returns where an upload that took so long may still be stored under its data key.
 
         Raises:
-            InvalidArgument: expected is not empty and not the content's digest.
             Aborted: the data key was retired meanwhile; the upload can be made again.
         """
-        if expected and sealing.digest.hex() != expected:
-            raise InvalidArgument(
-                "sha256", "is not the content's SHA-256", reason="CHECKSUM_MISMATCH"
-            )
-        slow = time.monotonic() - began > self._slow_seconds
-        if slow and await self._records.floor(tenant) > tenant.key_version:
+        if seconds > self._slow_seconds and await self._records.floor(tenant) > tenant.key_version:
             raise Aborted("KEY_RETIRED", "the tenant's key was rotated long ago; upload it again")
-        return sealing.finish()
 
     async def get(
         self, prefix: ObjectPrefix, path: str, *, span: Span = WHOLE, if_match: str = ""
@@ -366,48 +345,6 @@ def _without_digest(stored: StoredObject) -> StoredObject:
         metadata=own,
         key_version=label.version,
     )
-
-
-async def _begun(content: AsyncIterator[bytes], announced: str) -> tuple[list[bytes], bytes]:
-    """The first chunks of content, and its digest where that is announced or the content ends with them."""
-    if announced:
-        return [], bytes.fromhex(announced)
-    begun: list[bytes] = []
-    size = 0
-    async for chunk in content:
-        begun.append(chunk)
-        size += len(chunk)
-        if size >= CHUNK_BYTES:
-            return begun, b""
-    whole = b"".join(begun)
-    return [whole], await computed(lambda: hashlib.sha256(whole).digest(), size=size)
-
-
-async def _chain(begun: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    while begun:
-        yield begun.pop(0)
-    async for chunk in rest:
-        yield chunk
-
-
-async def _sealed(
-    sealing: Sealing, content: AsyncIterator[bytes], last: Callable[[], Awaitable[bytes]]
-) -> AsyncIterator[bytes]:
-    """The encrypted content."""
-    async for chunk in content:
-        sealed = await computed(partial(sealing.take, chunk), size=len(chunk))
-        if sealed:
-            yield sealed
-    yield await last()
-
-
-async def _trailed(
-    sealing: Sealing, sealed: AsyncIterator[bytes], cipher: FrameCipher
-) -> AsyncIterator[bytes]:
-    """The encrypted content with its digest behind it."""
-    async for frames in sealed:
-        yield frames
-    yield cipher.seal_digest(sealing.digest)
 
 
 def _is_own(path: str) -> bool:

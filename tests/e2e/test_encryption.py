@@ -27,7 +27,14 @@ from silo.data.v1 import (
     user_pb2,
     user_pb2_grpc,
 )
-from silo.resolver.v1 import tenant_key_pb2, tenant_key_pb2_grpc, tenant_pb2, tenant_pb2_grpc
+from silo.resolver.v1 import (
+    operation_pb2,
+    operation_pb2_grpc,
+    tenant_key_pb2,
+    tenant_key_pb2_grpc,
+    tenant_pb2,
+    tenant_pb2_grpc,
+)
 from silo.storage.v1 import object_pb2, object_pb2_grpc
 from tests.serving import reason_of
 
@@ -56,6 +63,7 @@ class Client:
         self.objects = object_pb2_grpc.ObjectServiceStub(self.channel)
         self.templates = template_pb2_grpc.TemplateServiceStub(self.channel)
         self.tenants = tenant_pb2_grpc.TenantServiceStub(self.channel)
+        self.operations = operation_pb2_grpc.OperationServiceStub(self.channel)
         self.keys = tenant_key_pb2_grpc.TenantKeyServiceStub(self.channel)
 
     @property
@@ -153,6 +161,28 @@ class Client:
         assert self.download(name, offset=100_000, length=7) == self.content[100_000:100_007]
         assert self.download(name, offset=-5) == self.content[-5:]
 
+    def destroy_key(self) -> tenant_pb2.Tenant:
+        request = tenant_key_pb2.DestroyTenantKeyRequest(
+            name=f"tenants/{self.tenant_id}", confirmation=self.tenant_id
+        )
+        return self.keys.DestroyTenantKey(request, **self.operator).tenant
+
+    def assert_shredded(self, name: str) -> None:
+        for call in (
+            lambda: self.user(name),
+            self.found_by_email,
+            lambda: self.recipients(name),
+            lambda: self.download(name),
+            lambda: self.download(name, offset=1, length=1),
+            lambda: self.object(name),
+            lambda: self.write("another"),
+            self.write_config,
+            lambda: self.write_template("another"),
+            lambda: self.template_content(name),
+            lambda: self.switch(on=True),
+        ):
+            assert settled(call) == DESTROYED
+
     def close(self) -> None:
         self.channel.close()
 
@@ -239,25 +269,9 @@ def test_nothing_sensitive_is_on_disk_and_a_destroyed_key_ends_it_all(
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     client.assert_readable("one")
 
-    destroy = tenant_key_pb2.DestroyTenantKeyRequest(
-        name=tenant.name, confirmation=client.tenant_id
-    )
-    gone = client.keys.DestroyTenantKey(destroy, **client.operator).tenant
+    gone = client.destroy_key()
     assert gone.encryption.key_state == tenant_pb2.TENANT_KEY_STATE_DESTROYED
-    for call in (
-        lambda: client.user("one"),
-        client.found_by_email,
-        lambda: client.recipients("one"),
-        lambda: client.download("one"),
-        lambda: client.download("one", offset=1, length=1),
-        lambda: client.object("one"),
-        lambda: client.write("two"),
-        client.write_config,
-        lambda: client.write_template("two"),
-        lambda: client.template_content("one"),
-        lambda: client.switch(on=True),
-    ):
-        assert settled(call) == DESTROYED
+    client.assert_shredded("one")
     with pytest.raises(urllib.error.HTTPError) as raised:
         urllib.request.urlopen(signed.url)
     assert raised.value.code == 400
@@ -274,7 +288,7 @@ def test_nothing_sensitive_is_on_disk_and_a_destroyed_key_ends_it_all(
     )
     everything = object_pb2.DeleteObjectsRequest(all=True)
     assert client.objects.DeleteObjects(everything, **client.common).deleted_count == 2
-    assert client.keys.DestroyTenantKey(destroy, **client.operator).tenant == gone
+    assert client.destroy_key() == gone
 
 
 def test_encryption_is_switched_on_and_keys_rotate_while_the_tenant_works(
@@ -340,11 +354,28 @@ def test_rotations_stop_nobody(client: Client) -> None:
     assert client.object("after").key_version == 4
 
 
-def reencrypt(client: Client) -> list[tuple[str, int, int]]:
+def reencrypt(client: Client) -> list[tuple[str, int, str]]:
     """What each step of a re-encryption said at its end."""
-    request = tenant_key_pb2.ReencryptTenantRequest(name=f"tenants/{client.tenant_id}")
-    answers = client.keys.ReencryptTenant(request, metadata=client.operator["metadata"], timeout=30)
-    return [(told.step, told.seen_count, told.rewritten_count) for told in answers if told.done]
+    request = tenant_key_pb2.StartReencryptionRequest(name=f"tenants/{client.tenant_id}")
+    return outcome(client, client.keys.StartReencryption(request, **client.operator).operation.name)
+
+
+def outcome(client: Client, name: str) -> list[tuple[str, int, str]]:
+    """What each step of an operation said at its end, whatever happens to the resolver meanwhile."""
+    deadline = time.monotonic() + 60
+    request = operation_pb2.GetOperationRequest(name=name)
+    while time.monotonic() < deadline:
+        time.sleep(0.05)
+        try:
+            operation = client.operations.GetOperation(request, **client.operator).operation
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.UNAVAILABLE:
+                raise
+            continue
+        assert operation.state != operation_pb2.OPERATION_STATE_FAILED, operation.error
+        if operation.state == operation_pb2.OPERATION_STATE_SUCCEEDED:
+            return [(step.name, step.done, step.detail) for step in operation.steps]
+    raise AssertionError("the operation does not end")
 
 
 def test_everything_comes_under_the_newest_data_keys_while_the_tenant_writes(
@@ -380,23 +411,64 @@ def test_everything_comes_under_the_newest_data_keys_while_the_tenant_writes(
     assert failures == []
     assert written
     assert [step for step, _, _ in steps] == [
-        *("fields", "objects", "settle", "fields", "objects", "drop")
+        *("fields", "objects", "retire", "settle", "fields-again", "objects-again", "drop")
     ]
-    assert steps[0][2] >= 21  # users and lists, twice five each, and the settings
-    assert steps[1][2] >= 10
+    assert int(steps[0][2].split()[0]) >= 21  # users and lists, twice five each, and the settings
+    assert int(steps[1][2].split()[0]) >= 10
     assert steps[-1][1] == 2  # of fields and of objects, version 1
     for name in [f"{kind}-{number}" for kind in ("plain", "one") for number in range(5)] + written:
         client.assert_readable(name)
         assert client.object(name).key_version == 2
     again = reencrypt(client)
-    assert [rewritten for step, _, rewritten in again if step != "drop"] == [0] * 5
-    assert again[-1] == ("drop", 0, 0)
+    assert {told for _, _, told in again if "anew" in told} == {"0 encrypted anew"}
+    assert again[-1][:2] == ("drop", 0)
     client.close()
 
 
+MOMENTS = [
+    f"{step}:{moment}"
+    for step in ("fields", "objects", "retire", "settle", "fields-again", "objects-again", "drop")
+    for moment in ("begun", "worked")
+] + ["settle:done", "drop:done"]
+
+
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("killed", ["resolver", "data", "storage"])
-def test_a_reencryption_that_was_cut_off_is_finished_by_the_next(
+@pytest.mark.parametrize("at", MOMENTS)
+def test_a_resolver_that_ends_at_any_recorded_moment_is_followed_by_one_that_finishes(
+    tmp_path: Path, stack_environment: Mapping[str, str], at: str
+) -> None:
+    environment = {
+        **stack_environment,
+        "SILO_KEY_SETTLE_SECONDS": "0.1",
+        "SILO_OPERATION_LEASE_SECONDS": "1",
+        "SILO_CRASH_AT": f"re-encryption/{at}",
+    }
+    with Stack(home=tmp_path, tenants=(), environment=environment, drain_seconds=1.0) as running:
+        client, neighbour = (Client(running, f"Enc-{secrets.token_hex(4)}") for _ in range(2))
+        neighbour.create_tenant(encrypted=True)
+        neighbour.write("own")
+        client.create_tenant(encrypted=False)
+        for name in ("plain-0", "plain-1"):
+            client.write(name)
+        client.switch(on=True)
+        client.write("one")
+        request = tenant_key_pb2.RotateTenantKeyRequest(name=f"tenants/{client.tenant_id}")
+        client.keys.RotateTenantKey(request, **client.operator)
+        steps = reencrypt(client)
+        assert (tmp_path / "resolver" / "crashed").exists()
+        assert steps[-1][0] == "drop"
+        for name in ("plain-0", "plain-1", "one"):
+            client.assert_readable(name)
+            assert client.object(name).key_version == 2
+        neighbour.assert_readable("own")
+        assert neighbour.object("own").key_version == 1
+        client.close()
+        neighbour.close()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("killed", ["data", "storage"])
+def test_a_service_that_is_killed_holds_a_reencryption_up_and_no_more(
     quick_stack: Stack, killed: str
 ) -> None:
     client = Client(quick_stack, f"Enc-{secrets.token_hex(4)}")
@@ -405,35 +477,12 @@ def test_a_reencryption_that_was_cut_off_is_finished_by_the_next(
     for name in names:
         client.write(name)
     client.switch(on=True)
-    request = tenant_key_pb2.ReencryptTenantRequest(name=f"tenants/{client.tenant_id}")
-    answers = client.keys.ReencryptTenant(request, metadata=client.operator["metadata"], timeout=30)
-    with pytest.raises(grpc.RpcError) as raised:  # noqa: PT012 - the first answer comes, then the end
-        next(answers)
-        quick_stack.kill(killed)
-        for _ in answers:
-            pass
-    assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+    request = tenant_key_pb2.StartReencryptionRequest(name=f"tenants/{client.tenant_id}")
+    begun = client.keys.StartReencryption(request, **client.operator).operation
+    quick_stack.kill(killed)
     quick_stack.await_ready()
-    steps = settled_reencryption(client)
-    assert steps[-1][0] == "drop"
+    assert outcome(client, begun.name)[-1][0] == "drop"
     for name in names:
         client.assert_readable(name)
         assert client.object(name).key_version == 1
-    if (quick_stack.home / "objects").exists():
-        paths = [
-            path for path in files_with(quick_stack.home, client.canary) if "table" not in path
-        ]
-        assert paths == []
     client.close()
-
-
-def settled_reencryption(client: Client) -> list[tuple[str, int, int]]:
-    """A re-encryption, begun anew while connections are being made again."""
-    deadline = time.monotonic() + 15
-    while True:
-        try:
-            return reencrypt(client)
-        except grpc.RpcError as error:
-            if error.code() != grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)

@@ -18,6 +18,7 @@ from tests.contract.test_objects import (  # noqa: F401 - the suite
     TestCutOff,
     TestGuard,
     TestList,
+    TestPurge,
     TestPutAndGet,
     prefix,
     tenant,
@@ -47,18 +48,24 @@ def bucket(s3_endpoint: S3Server) -> Iterator[str]:
     client.close()
 
 
-@pytest.fixture(params=["plain", "sealed"])
-async def objects(
-    request: pytest.FixtureRequest, s3_endpoint: S3Server, bucket: str, tmp_path: Path
-) -> AsyncIterator[Objects]:
-    """The bucket, without and with the layer that encrypts."""
+@pytest.fixture
+async def purgeable(s3_endpoint: S3Server, bucket: str) -> AsyncIterator[S3Objects]:
+    """The bucket, for what removes and surveys: below the layer that encrypts."""
     client = s3_client(
         S3Endpoint(region="us-east-1", url=s3_endpoint.url, path_style=True),
         Credentials(s3_endpoint.access_key, s3_endpoint.secret_key),
     )
     adapter = S3Objects(client, part_bytes=PART)
-    async with layered(adapter, request.param, tmp_path / "keys") as over:
-        yield over
+    yield adapter
     await adapter.settle()
     adapter.close()
     client.close()
+
+
+@pytest.fixture(params=["plain", "sealed"])
+async def objects(
+    request: pytest.FixtureRequest, purgeable: S3Objects, tmp_path: Path
+) -> AsyncIterator[Objects]:
+    """The bucket, without and with the layer that encrypts."""
+    async with layered(purgeable, request.param, tmp_path / "keys") as over:
+        yield over

@@ -10,6 +10,7 @@ from services.resolver.lifecycle.feed import Feed
 from services.resolver.lifecycle.kinds import Registry
 from services.resolver.lifecycle.offboarding import Offboarding
 from services.resolver.lifecycle.onboarding import Onboarding
+from services.resolver.lifecycle.reencryption import Reencryption
 from services.resolver.lifecycle.runner import Pace, Runner
 from services.resolver.lifecycle.work import Tools
 
@@ -20,10 +21,11 @@ class Kinds:
 
     onboarding: Onboarding
     offboarding: Offboarding
+    reencryption: Reencryption
 
     def registry(self) -> Registry:
         """The kinds."""
-        return Registry((self.onboarding.kind(), self.offboarding.kind()))
+        return Registry((self.onboarding.kind(), self.offboarding.kind(), self.reencryption.kind()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

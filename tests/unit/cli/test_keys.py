@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from silo.resolver.v1 import signing_key_pb2, tenant_key_pb2
+from silo.resolver.v1 import operation_pb2, signing_key_pb2, tenant_key_pb2
 
 
 def test_encryption_is_an_option_of_tenants(silo, gateway) -> None:
@@ -38,18 +38,52 @@ def test_destroying_a_key_wants_to_be_said_twice(silo, gateway) -> None:
     ]
 
 
+def operation(state: str, *steps: operation_pb2.OperationStep) -> operation_pb2.Operation:
+    return operation_pb2.Operation(
+        name="operations/1", state=f"OPERATION_STATE_{state}", steps=steps
+    )
+
+
+def step(name: str, state: str, **fields: object) -> operation_pb2.OperationStep:
+    return operation_pb2.OperationStep(name=name, state=f"STEP_STATE_{state}", **fields)
+
+
 def test_a_reencryption_says_what_each_step_did(silo, gateway) -> None:
-    told = tenant_key_pb2.ReencryptTenantResponse
-    answers = [
-        told(step="fields", seen_count=3),
-        told(step="fields", seen_count=7, rewritten_count=5, done=True),
-        told(step="drop", seen_count=2, done=True),
-    ]
-    gateway.answers["ReencryptTenant"] = iter(answers)
-    result = silo("keys", "reencrypt", "acme")
+    fields = step("fields", "DONE", done=7, unit="items", detail="5 encrypted anew")
+    drop = step("drop", "DONE", done=2, unit="data keys")
+    gateway.answers["StartReencryption"] = tenant_key_pb2.StartReencryptionResponse(
+        operation=operation("RUNNING", step("fields", "PENDING"))
+    )
+    gateway.answers["WatchOperation"] = iter(
+        operation_pb2.WatchOperationResponse(operation=each)
+        for each in (
+            operation("RUNNING", step("fields", "RUNNING", done=3)),
+            operation("RUNNING", fields, step("drop", "RUNNING")),
+            operation("SUCCEEDED", fields, drop),
+        )
+    )
+    result = silo("keys", "reencrypt", "acme", "--request-id", "again-1")
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines() == [
-        "fields: 7, 5 encrypted anew",
-        "drop: 2, 0 encrypted anew",
+        "fields: 7 items 5 encrypted anew",
+        "drop: 2 data keys",
     ]
-    assert gateway.requests == [tenant_key_pb2.ReencryptTenantRequest(name="tenants/acme")]
+    assert gateway.requests == [
+        tenant_key_pb2.StartReencryptionRequest(name="tenants/acme", request_id="again-1"),
+        operation_pb2.WatchOperationRequest(name="operations/1"),
+    ]
+
+
+def test_a_reencryption_that_failed_says_why(silo, gateway) -> None:
+    error = operation_pb2.OperationError(
+        code="DATA_LOSS", reason="FIELD_DAMAGED", message="at USER#1"
+    )
+    failed = operation_pb2.Operation(
+        name="operations/1", state=operation_pb2.OPERATION_STATE_FAILED, error=error
+    )
+    gateway.answers["WatchOperation"] = iter(
+        [operation_pb2.WatchOperationResponse(operation=failed)]
+    )
+    result = silo("keys", "reencrypt", "acme")
+    assert result.exit_code != 0
+    assert "DATA_LOSS (FIELD_DAMAGED): at USER#1" in result.stderr

@@ -28,7 +28,8 @@ from services.storage.frames import (
 )
 from services.storage.ports import CHUNK_BYTES, WHOLE, Span, Upload
 from services.storage.sealed_content import sealed_span
-from services.storage.sealed_objects import LABEL, SealedObjects
+from services.storage.sealed_objects import SealedObjects
+from services.storage.sealed_upload import LABEL
 from tests.contexts import make_context
 
 A = make_context("A", audience="storage")

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from silo.policy.v1 import policy_pb2 as silo_dot_policy_dot_v1_dot_policy__pb2
+from silo.resolver.v1 import operation_pb2 as silo_dot_resolver_dot_v1_dot_operation__pb2
 from silo.resolver.v1 import tenant_pb2 as silo_dot_resolver_dot_v1_dot_tenant__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!silo/resolver/v1/tenant_key.proto\x12\x10silo.resolver.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bsilo/policy/v1/policy.proto\x1a\x1dsilo/resolver/v1/tenant.proto\":\n\x16RotateTenantKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"C\n\x17RotateTenantKeyResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.Tenant\"I\n\x17\x44\x65stroyTenantKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x63onfirmation\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"D\n\x18\x44\x65stroyTenantKeyResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.Tenant\",\n\x16ReencryptTenantRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"b\n\x17ReencryptTenantResponse\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x12\n\nseen_count\x18\x02 \x01(\x03\x12\x17\n\x0frewritten_count\x18\x03 \x01(\x03\x12\x0c\n\x04\x64one\x18\x04 \x01(\x08\x32\xc3\x03\n\x10TenantKeyService\x12\x8b\x01\n\x0fRotateTenantKey\x12(.silo.resolver.v1.RotateTenantKeyRequest\x1a).silo.resolver.v1.RotateTenantKeyResponse\"#\xaa\xd4\x18\x1f\n\x13platform.keys.write\x10\x01\x18\x02\"\x04name\x12\x8d\x01\n\x0fReencryptTenant\x12(.silo.resolver.v1.ReencryptTenantRequest\x1a).silo.resolver.v1.ReencryptTenantResponse\"#\xaa\xd4\x18\x1f\n\x13platform.keys.write\x10\x01\x18\x02\"\x04name0\x01\x12\x90\x01\n\x10\x44\x65stroyTenantKey\x12).silo.resolver.v1.DestroyTenantKeyRequest\x1a*.silo.resolver.v1.DestroyTenantKeyResponse\"%\xaa\xd4\x18!\n\x15platform.keys.destroy\x10\x01\x18\x02\"\x04nameb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!silo/resolver/v1/tenant_key.proto\x12\x10silo.resolver.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bsilo/policy/v1/policy.proto\x1a silo/resolver/v1/operation.proto\x1a\x1dsilo/resolver/v1/tenant.proto\":\n\x16RotateTenantKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"C\n\x17RotateTenantKeyResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.Tenant\"I\n\x17\x44\x65stroyTenantKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x63onfirmation\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"D\n\x18\x44\x65stroyTenantKeyResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.Tenant\"B\n\x18StartReencryptionRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"K\n\x19StartReencryptionResponse\x12.\n\toperation\x18\x01 \x01(\x0b\x32\x1b.silo.resolver.v1.Operation2\xc7\x03\n\x10TenantKeyService\x12\x8b\x01\n\x0fRotateTenantKey\x12(.silo.resolver.v1.RotateTenantKeyRequest\x1a).silo.resolver.v1.RotateTenantKeyResponse\"#\xaa\xd4\x18\x1f\n\x13platform.keys.write\x10\x01\x18\x02\"\x04name\x12\x91\x01\n\x11StartReencryption\x12*.silo.resolver.v1.StartReencryptionRequest\x1a+.silo.resolver.v1.StartReencryptionResponse\"#\xaa\xd4\x18\x1f\n\x13platform.keys.write\x10\x01\x18\x02\"\x04name\x12\x90\x01\n\x10\x44\x65stroyTenantKey\x12).silo.resolver.v1.DestroyTenantKeyRequest\x1a*.silo.resolver.v1.DestroyTenantKeyResponse\"%\xaa\xd4\x18!\n\x15platform.keys.destroy\x10\x01\x18\x02\"\x04nameb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,26 +41,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESTROYTENANTKEYREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_DESTROYTENANTKEYREQUEST'].fields_by_name['confirmation']._loaded_options = None
   _globals['_DESTROYTENANTKEYREQUEST'].fields_by_name['confirmation']._serialized_options = b'\342A\001\002'
-  _globals['_REENCRYPTTENANTREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_REENCRYPTTENANTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_STARTREENCRYPTIONREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_STARTREENCRYPTIONREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_TENANTKEYSERVICE'].methods_by_name['RotateTenantKey']._loaded_options = None
   _globals['_TENANTKEYSERVICE'].methods_by_name['RotateTenantKey']._serialized_options = b'\252\324\030\037\n\023platform.keys.write\020\001\030\002\"\004name'
-  _globals['_TENANTKEYSERVICE'].methods_by_name['ReencryptTenant']._loaded_options = None
-  _globals['_TENANTKEYSERVICE'].methods_by_name['ReencryptTenant']._serialized_options = b'\252\324\030\037\n\023platform.keys.write\020\001\030\002\"\004name'
+  _globals['_TENANTKEYSERVICE'].methods_by_name['StartReencryption']._loaded_options = None
+  _globals['_TENANTKEYSERVICE'].methods_by_name['StartReencryption']._serialized_options = b'\252\324\030\037\n\023platform.keys.write\020\001\030\002\"\004name'
   _globals['_TENANTKEYSERVICE'].methods_by_name['DestroyTenantKey']._loaded_options = None
   _globals['_TENANTKEYSERVICE'].methods_by_name['DestroyTenantKey']._serialized_options = b'\252\324\030!\n\025platform.keys.destroy\020\001\030\002\"\004name'
-  _globals['_ROTATETENANTKEYREQUEST']._serialized_start=148
-  _globals['_ROTATETENANTKEYREQUEST']._serialized_end=206
-  _globals['_ROTATETENANTKEYRESPONSE']._serialized_start=208
-  _globals['_ROTATETENANTKEYRESPONSE']._serialized_end=275
-  _globals['_DESTROYTENANTKEYREQUEST']._serialized_start=277
-  _globals['_DESTROYTENANTKEYREQUEST']._serialized_end=350
-  _globals['_DESTROYTENANTKEYRESPONSE']._serialized_start=352
-  _globals['_DESTROYTENANTKEYRESPONSE']._serialized_end=420
-  _globals['_REENCRYPTTENANTREQUEST']._serialized_start=422
-  _globals['_REENCRYPTTENANTREQUEST']._serialized_end=466
-  _globals['_REENCRYPTTENANTRESPONSE']._serialized_start=468
-  _globals['_REENCRYPTTENANTRESPONSE']._serialized_end=566
-  _globals['_TENANTKEYSERVICE']._serialized_start=569
-  _globals['_TENANTKEYSERVICE']._serialized_end=1020
+  _globals['_ROTATETENANTKEYREQUEST']._serialized_start=182
+  _globals['_ROTATETENANTKEYREQUEST']._serialized_end=240
+  _globals['_ROTATETENANTKEYRESPONSE']._serialized_start=242
+  _globals['_ROTATETENANTKEYRESPONSE']._serialized_end=309
+  _globals['_DESTROYTENANTKEYREQUEST']._serialized_start=311
+  _globals['_DESTROYTENANTKEYREQUEST']._serialized_end=384
+  _globals['_DESTROYTENANTKEYRESPONSE']._serialized_start=386
+  _globals['_DESTROYTENANTKEYRESPONSE']._serialized_end=454
+  _globals['_STARTREENCRYPTIONREQUEST']._serialized_start=456
+  _globals['_STARTREENCRYPTIONREQUEST']._serialized_end=522
+  _globals['_STARTREENCRYPTIONRESPONSE']._serialized_start=524
+  _globals['_STARTREENCRYPTIONRESPONSE']._serialized_end=599
+  _globals['_TENANTKEYSERVICE']._serialized_start=602
+  _globals['_TENANTKEYSERVICE']._serialized_end=1057
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from silo.resolver.v1 import operation_pb2 as _operation_pb2
 from silo.resolver.v1 import tenant_pb2 as _tenant_pb2
 import builtins as _builtins
 import sys
@@ -118,57 +119,51 @@ class DestroyTenantKeyResponse(_message.Message):
 Global___DestroyTenantKeyResponse: _TypeAlias = DestroyTenantKeyResponse  # noqa: Y015
 
 @_typing.final
-class ReencryptTenantRequest(_message.Message):
+class StartReencryptionRequest(_message.Message):
     """Asks for everything of a tenant under its newest data keys."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The tenant's resource name, `tenants/{tenant_id}`."""
+    request_id: _builtins.str
+    """Makes a retry safe: the same tenant and request_id answer with the operation that exists (AIP-155)."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ReencryptTenantRequest: _TypeAlias = ReencryptTenantRequest  # noqa: Y015
+Global___StartReencryptionRequest: _TypeAlias = StartReencryptionRequest  # noqa: Y015
 
 @_typing.final
-class ReencryptTenantResponse(_message.Message):
-    """How far it is."""
+class StartReencryptionResponse(_message.Message):
+    """The operation that does it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    STEP_FIELD_NUMBER: _builtins.int
-    SEEN_COUNT_FIELD_NUMBER: _builtins.int
-    REWRITTEN_COUNT_FIELD_NUMBER: _builtins.int
-    DONE_FIELD_NUMBER: _builtins.int
-    step: _builtins.str
-    """The step: `fields`, `objects`, `settle`, then `fields` and `objects` again for what came between, `drop`."""
-    seen_count: _builtins.int
-    """How many items or objects the step has looked at; of `settle`, seconds; of `drop`, data keys that are gone."""
-    rewritten_count: _builtins.int
-    """How many the step has encrypted anew."""
-    done: _builtins.bool
-    """Whether the step is over."""
+    OPERATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def operation(self) -> _operation_pb2.Operation:
+        """The operation."""
+
     def __init__(
         self,
         *,
-        step: _builtins.str = ...,
-        seen_count: _builtins.int = ...,
-        rewritten_count: _builtins.int = ...,
-        done: _builtins.bool = ...,
+        operation: _operation_pb2.Operation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "rewritten_count", b"rewritten_count", "seen_count", b"seen_count", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ReencryptTenantResponse: _TypeAlias = ReencryptTenantResponse  # noqa: Y015
+Global___StartReencryptionResponse: _TypeAlias = StartReencryptionResponse  # noqa: Y015

@@ -41,10 +41,10 @@ class TenantKeyServiceStub:
                 request_serializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.RotateTenantKeyRequest.SerializeToString,
                 response_deserializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.RotateTenantKeyResponse.FromString,
                 _registered_method=True)
-        self.ReencryptTenant = channel.unary_stream(
-                '/silo.resolver.v1.TenantKeyService/ReencryptTenant',
-                request_serializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.ReencryptTenantRequest.SerializeToString,
-                response_deserializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.ReencryptTenantResponse.FromString,
+        self.StartReencryption = channel.unary_unary(
+                '/silo.resolver.v1.TenantKeyService/StartReencryption',
+                request_serializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.StartReencryptionRequest.SerializeToString,
+                response_deserializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.StartReencryptionResponse.FromString,
                 _registered_method=True)
         self.DestroyTenantKey = channel.unary_unary(
                 '/silo.resolver.v1.TenantKeyService/DestroyTenantKey',
@@ -66,9 +66,9 @@ class TenantKeyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ReencryptTenant(self, request, context):
-        """Brings everything of a tenant under its newest data keys, while it works, and then drops the older ones. Says how
-        far it is; the end of the call ends the work. Called again, it passes quickly over what is done.
+    def StartReencryption(self, request, context):
+        """Begins to bring everything of a tenant under its newest data keys, while it works, and then to drop the older ones:
+        an operation of the kind `re-encryption`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,10 +90,10 @@ def add_TenantKeyServiceServicer_to_server(servicer, server):
                     request_deserializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.RotateTenantKeyRequest.FromString,
                     response_serializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.RotateTenantKeyResponse.SerializeToString,
             ),
-            'ReencryptTenant': grpc.unary_stream_rpc_method_handler(
-                    servicer.ReencryptTenant,
-                    request_deserializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.ReencryptTenantRequest.FromString,
-                    response_serializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.ReencryptTenantResponse.SerializeToString,
+            'StartReencryption': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartReencryption,
+                    request_deserializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.StartReencryptionRequest.FromString,
+                    response_serializer=silo_dot_resolver_dot_v1_dot_tenant__key__pb2.StartReencryptionResponse.SerializeToString,
             ),
             'DestroyTenantKey': grpc.unary_unary_rpc_method_handler(
                     servicer.DestroyTenantKey,
@@ -141,7 +141,7 @@ class TenantKeyService:
             _registered_method=True)
 
     @staticmethod
-    def ReencryptTenant(request,
+    def StartReencryption(request,
             target,
             options=(),
             channel_credentials=None,
@@ -151,12 +151,12 @@ class TenantKeyService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_stream(
+        return grpc.experimental.unary_unary(
             request,
             target,
-            '/silo.resolver.v1.TenantKeyService/ReencryptTenant',
-            silo_dot_resolver_dot_v1_dot_tenant__key__pb2.ReencryptTenantRequest.SerializeToString,
-            silo_dot_resolver_dot_v1_dot_tenant__key__pb2.ReencryptTenantResponse.FromString,
+            '/silo.resolver.v1.TenantKeyService/StartReencryption',
+            silo_dot_resolver_dot_v1_dot_tenant__key__pb2.StartReencryptionRequest.SerializeToString,
+            silo_dot_resolver_dot_v1_dot_tenant__key__pb2.StartReencryptionResponse.FromString,
             options,
             channel_credentials,
             insecure,

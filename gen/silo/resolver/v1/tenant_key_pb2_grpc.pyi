@@ -39,9 +39,9 @@ class TenantKeyServiceStub:
     """Gives a tenant's key a new version, and has everything that is written from now on encrypted under new data
     keys. What was written before stays readable.
     """
-    ReencryptTenant: _grpc.UnaryStreamMultiCallable[_tenant_key_pb2.ReencryptTenantRequest, _tenant_key_pb2.ReencryptTenantResponse]
-    """Brings everything of a tenant under its newest data keys, while it works, and then drops the older ones. Says how
-    far it is; the end of the call ends the work. Called again, it passes quickly over what is done.
+    StartReencryption: _grpc.UnaryUnaryMultiCallable[_tenant_key_pb2.StartReencryptionRequest, _tenant_key_pb2.StartReencryptionResponse]
+    """Begins to bring everything of a tenant under its newest data keys, while it works, and then to drop the older ones:
+    an operation of the kind `re-encryption`.
     """
     DestroyTenantKey: _grpc.UnaryUnaryMultiCallable[_tenant_key_pb2.DestroyTenantKeyRequest, _tenant_key_pb2.DestroyTenantKeyResponse]
     """Destroys a tenant's key for good (crypto-shredding): from now on nobody reads what was encrypted under it,
@@ -59,9 +59,9 @@ class TenantKeyServiceAsyncStub(TenantKeyServiceStub):
     """Gives a tenant's key a new version, and has everything that is written from now on encrypted under new data
     keys. What was written before stays readable.
     """
-    ReencryptTenant: _aio.UnaryStreamMultiCallable[_tenant_key_pb2.ReencryptTenantRequest, _tenant_key_pb2.ReencryptTenantResponse]  # type: ignore[assignment]
-    """Brings everything of a tenant under its newest data keys, while it works, and then drops the older ones. Says how
-    far it is; the end of the call ends the work. Called again, it passes quickly over what is done.
+    StartReencryption: _aio.UnaryUnaryMultiCallable[_tenant_key_pb2.StartReencryptionRequest, _tenant_key_pb2.StartReencryptionResponse]  # type: ignore[assignment]
+    """Begins to bring everything of a tenant under its newest data keys, while it works, and then to drop the older ones:
+    an operation of the kind `re-encryption`.
     """
     DestroyTenantKey: _aio.UnaryUnaryMultiCallable[_tenant_key_pb2.DestroyTenantKeyRequest, _tenant_key_pb2.DestroyTenantKeyResponse]  # type: ignore[assignment]
     """Destroys a tenant's key for good (crypto-shredding): from now on nobody reads what was encrypted under it,
@@ -84,13 +84,13 @@ class TenantKeyServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def ReencryptTenant(
+    def StartReencryption(
         self,
-        request: _tenant_key_pb2.ReencryptTenantRequest,
+        request: _tenant_key_pb2.StartReencryptionRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_tenant_key_pb2.ReencryptTenantResponse], _abc.AsyncIterator[_tenant_key_pb2.ReencryptTenantResponse]]:
-        """Brings everything of a tenant under its newest data keys, while it works, and then drops the older ones. Says how
-        far it is; the end of the call ends the work. Called again, it passes quickly over what is done.
+    ) -> _typing.Union[_tenant_key_pb2.StartReencryptionResponse, _abc.Awaitable[_tenant_key_pb2.StartReencryptionResponse]]:
+        """Begins to bring everything of a tenant under its newest data keys, while it works, and then to drop the older ones:
+        an operation of the kind `re-encryption`.
         """
 
     @_abc_1.abstractmethod
