@@ -29,10 +29,13 @@ from silo.data.v1 import (
     tenant_config_pb2,
     user_pb2,
 )
+from silo.data.v1 import transport_pb2 as data_transport_pb2
 from silo.policy.v1 import policy_pb2
 from silo.resolver.v1 import context_pb2, signing_key_pb2, tenant_pb2
 from silo.search.v1 import event_pb2
+from silo.search.v1 import transport_pb2 as search_transport_pb2
 from silo.storage.v1 import object_pb2
+from silo.storage.v1 import transport_pb2 as storage_transport_pb2
 
 _PERMISSION = re.compile(r"[a-z]+(?:\.[a-z]+)+")
 
@@ -46,9 +49,10 @@ FILES: dict[str, tuple[FileDescriptor, ...]] = {
         recipient_list_pb2.DESCRIPTOR,
         entity_pb2.DESCRIPTOR,
         analytics_pb2.DESCRIPTOR,
+        data_transport_pb2.DESCRIPTOR,
     ),
-    "storage": (object_pb2.DESCRIPTOR,),
-    "search": (event_pb2.DESCRIPTOR,),
+    "storage": (object_pb2.DESCRIPTOR, storage_transport_pb2.DESCRIPTOR),
+    "search": (event_pb2.DESCRIPTOR, search_transport_pb2.DESCRIPTOR),
 }
 """The proto files of each service of the suite."""
 

@@ -21,6 +21,8 @@ from services.data.ports import Table, TemplateContent
 from services.data.recovery import Recovery
 from services.data.settings import DataSettings
 from services.data.templates import Templates
+from services.data.transport import ItemTransport
+from services.data.transport_servicer import TransportServicer
 from services.engines.credentials import ServiceCredentials
 from services.engines.settings import load_engines
 from services.table.guard import GuardedTable
@@ -57,6 +59,7 @@ def wire(*, table: Table, content: TemplateContent, pages: PageSealer) -> Wired:
             f"{PACKAGE}.AnalyticsService": tenant_servicer.AnalyticsServicer(
                 Analytics(table=table)
             ),
+            f"{PACKAGE}.TransportService": TransportServicer(ItemTransport(table=table)),
         },
     )
 

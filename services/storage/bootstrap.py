@@ -16,6 +16,8 @@ from services.storage.operations import ObjectOperations
 from services.storage.presign import UrlSigner
 from services.storage.servicer import ObjectServicer
 from services.storage.settings import StorageSettings
+from services.storage.transport import ObjectTransport
+from services.storage.transport_servicer import TransportServicer
 
 
 async def build(settings: StorageSettings) -> Server:
@@ -33,8 +35,9 @@ async def build(settings: StorageSettings) -> Server:
         load_or_create(settings.keys_folder, "storage-urls"),
         public_url=settings.storage_public_url,
     )
+    objects = GuardedObjects(ByRegion(opened.by_region))
     operations = ObjectOperations(
-        GuardedObjects(ByRegion(opened.by_region)),
+        objects,
         pages=runtime.pages,
         signer=signer,
         max_object_bytes=settings.storage_max_object_bytes,
@@ -50,7 +53,10 @@ async def build(settings: StorageSettings) -> Server:
     return runtime.server(
         listen=settings.storage_listen,
         http_listen=settings.storage_http_listen,
-        servicers={"silo.storage.v1.ObjectService": ObjectServicer(operations)},
+        servicers={
+            "silo.storage.v1.ObjectService": ObjectServicer(operations),
+            "silo.storage.v1.TransportService": TransportServicer(ObjectTransport(objects)),
+        },
         routes=urls.routes(),
         background=opened.background,
         close=(*opened.close, credentials.close),
