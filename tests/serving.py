@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 
+from boundary.accepting import accepting_server
 from boundary.audit import AuditLog
 from boundary.catalog import methods_of
 from boundary.channel import open_channel
@@ -72,8 +73,10 @@ async def serving(
         for method in methods_of(service)
         if method.descriptor.containing_service.full_name in servicers
     ]
-    server = grpc.aio.server(options=(("grpc.max_receive_message_length", 16 * 1024 * 1024),))
-    server.add_generic_rpc_handlers((handlers_of(methods, servicers, chain),))
+    handlers = handlers_of(methods, servicers, chain)
+    options = (("grpc.max_receive_message_length", 16 * 1024 * 1024),)
+    server = accepting_server(handlers.handlers, options=options)
+    server.add_generic_rpc_handlers((handlers,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     channel = open_channel(f"127.0.0.1:{port}")
