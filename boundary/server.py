@@ -19,6 +19,7 @@ from boundary.channel import FLOW_CONTROL
 from boundary.http import HttpServer
 from boundary.interceptors.serve import HARD_MAX_MESSAGE_BYTES, METADATA_BYTES
 from boundary.interceptors.shapes import ByPath
+from boundary.memory import keep_freed_memory
 from boundary.tls import Tls
 
 _log = logging.getLogger(__name__)
@@ -200,6 +201,7 @@ def _raise_file_limit() -> None:
 def run(build: Callable[[], Awaitable[Server]], *, log_level: str) -> None:
     """Builds a server and serves until the process is told to stop. The entry of every process."""
     _raise_file_limit()
+    keep_freed_memory()
     logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     async def serve() -> None:

@@ -18,6 +18,7 @@ class _Silo(LazyGroup):
         "tenants": Entry("cli.tenants", "The tenant directory, for operators."),
         "engines": Entry("cli.engines", "Tables, buckets and search clusters, for operators."),
         "keys": Entry("cli.keys", "The keys that sign tenant contexts, for operators."),
+        "audit": Entry("cli.audit", "The audit trail: list, export, verify."),
         "config": Entry("cli.config", "The tenant's own settings."),
         "users": Entry("cli.users", "Users of the tenant."),
         "campaigns": Entry("cli.campaigns", "Campaigns of the tenant."),

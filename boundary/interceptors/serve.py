@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import grpc
 
+from boundary.audit import durable
 from boundary.catalog import Called
 from boundary.errors import (
     Cancelled,
@@ -92,8 +93,13 @@ async def serve(
         _close(chain, call, error)
     else:
         chain.leave(call)
-        return result
-    await _abort(rpc, call, error)
+        if call.recorded is None:
+            return result
+        unrecorded = await why_unrecorded(call)
+        if unrecorded is None:
+            return result
+        error = unrecorded
+    await _abort(rpc, call, await why_unrecorded(call) or error)
     raise AssertionError("abort always raises")
 
 
@@ -160,6 +166,17 @@ def message_too_large() -> ResourceExhausted:
     return ResourceExhausted(
         "MESSAGE_TOO_LARGE", f"a message may have {MAX_MESSAGE_BYTES} bytes", field="message"
     )
+
+
+async def why_unrecorded(call: Call) -> SiloError | None:
+    """None once the call's record is durable, or is not to be waited for; else what its caller is told instead."""
+    if call.recorded is None:
+        return None
+    try:
+        await durable(call.recorded)
+    except SiloError as error:
+        return error
+    return None
 
 
 def _close(chain: Chain, call: Call, error: SiloError) -> None:

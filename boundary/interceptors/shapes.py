@@ -118,17 +118,19 @@ class _Serving(partial):  # type: ignore[type-arg]
 
 
 def _shape(method: Method, handler: Handler, chain: Chain) -> AnyHandler:
-    shapes: dict[tuple[bool, bool], Callable[[Method, Handler], Any]] = {
+    shapes: dict[tuple[bool, bool], Callable[[Method, Handler, Chain], Any]] = {
         (False, False): _unary_unary,
         (False, True): _unary_stream,
         (True, False): _stream_unary,
         (True, True): _stream_stream,
     }
-    handle = shapes[method.client_streaming, method.server_streaming](method, handler)
+    handle = shapes[method.client_streaming, method.server_streaming](method, handler, chain)
     return handler_for(chain, method, handle, server_streaming=method.server_streaming)
 
 
-def _unary_unary(method: Method, handler: Handler) -> Callable[[Call, Rpc], Awaitable[bytes]]:
+def _unary_unary(
+    method: Method, handler: Handler, _: Chain
+) -> Callable[[Call, Rpc], Awaitable[bytes]]:
     async def handle(call: Call, rpc: Rpc) -> bytes:
         request = _parse(method, await read_request(rpc, call), call)
         make_current(call.context)
@@ -138,50 +140,77 @@ def _unary_unary(method: Method, handler: Handler) -> Callable[[Call, Rpc], Awai
     return handle
 
 
-def _unary_stream(method: Method, handler: Handler) -> Callable[[Call, Rpc], Awaitable[None]]:
+def _unary_stream(
+    method: Method, handler: Handler, chain: Chain
+) -> Callable[[Call, Rpc], Awaitable[None]]:
     async def handle(call: Call, rpc: Rpc) -> None:
         request = _parse(method, await read_request(rpc, call), call)
         make_current(call.context)
+        await chain.begin(call)
         await _write_all(handler(request, call), rpc)
 
     return handle
 
 
-def _stream_unary(method: Method, handler: Handler) -> Callable[[Call, Rpc], Awaitable[bytes]]:
+def _stream_unary(
+    method: Method, handler: Handler, chain: Chain
+) -> Callable[[Call, Rpc], Awaitable[bytes]]:
     async def handle(call: Call, rpc: Rpc) -> bytes:
         await rpc.send_initial_metadata(ADMITTED)
         make_current(call.context)
-        response: Message = await handler(_requests(method, rpc, call), call)
+        response: Message = await handler(_requests(method, rpc, call, chain), call)
         return response.SerializeToString()
 
     return handle
 
 
-def _stream_stream(method: Method, handler: Handler) -> Callable[[Call, Rpc], Awaitable[None]]:
+def _stream_stream(
+    method: Method, handler: Handler, chain: Chain
+) -> Callable[[Call, Rpc], Awaitable[None]]:
     async def handle(call: Call, rpc: Rpc) -> None:
         await rpc.send_initial_metadata(ADMITTED)
         make_current(call.context)
-        await _write_all(handler(_requests(method, rpc, call), call), rpc)
+        await _write_all(_after_beginning(handler, method, rpc, call, chain), rpc)
 
     return handle
 
 
-async def _write_all(responses: AsyncIterator[Message], rpc: Rpc) -> None:
+async def _write_all(responses: AsyncIterator[Message | bytes], rpc: Rpc) -> None:
+    """Writes messages as they come; bytes are one that the servicer has serialised itself."""
     try:
         async for response in responses:
-            await rpc.write(response.SerializeToString())
+            raw = response if isinstance(response, bytes) else response.SerializeToString()
+            await rpc.write(raw)
     finally:
         close = getattr(responses, "aclose", None)
         if close is not None:
             await close()
 
 
-async def _requests(method: Method, rpc: Rpc, call: Call) -> AsyncIterator[Message]:
-    """The client's messages as they come; the resource is that of the first."""
+async def _after_beginning(
+    handler: Handler, method: Method, rpc: Rpc, call: Call, chain: Chain
+) -> AsyncIterator[Message]:
+    """The handler's responses; none goes out before the beginning is recorded, whichever side speaks first."""
+    responses = handler(_requests(method, rpc, call, chain), call)
+    try:
+        async for response in responses:
+            await chain.begin(call)
+            yield response
+    finally:
+        close = getattr(responses, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _requests(method: Method, rpc: Rpc, call: Call, chain: Chain) -> AsyncIterator[Message]:
+    """The client's messages as they come; the resource is that of the first, with which the stream begins."""
     first = True
     while (raw := await read_message(rpc, call)) is not None:
-        yield _parse(method, raw, call if first else None)
-        first = False
+        message = _parse(method, raw, call if first else None)
+        if first:
+            await chain.begin(call)
+            first = False
+        yield message
 
 
 def _parse(method: Method, raw: bytes, call: Call | None) -> Message:

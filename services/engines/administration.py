@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from boundary.errors import SiloError
 from services.aws.process_credentials import ProcessDynamoCredentials
 from services.engines.settings import Engines, ObjectsEngine, SearchEngine, TableEngine
-from services.search import opensearch_administration
+from services.search import opensearch_administration, opensearch_security
 from services.search.opensearch_cluster import CLIENT_ERRORS, Cluster, Limits, client_of
 from services.storage import s3_buckets
 from services.storage.s3_client import ENGINE_ERRORS, S3Endpoint, s3_client
@@ -102,7 +102,10 @@ def _cluster(region: str, name: str, engine: SearchEngine) -> Place:
 
     async def drift() -> Sequence[str]:
         async with _search(engine) as cluster:
-            return await opensearch_administration.drift(cluster)
+            found = await opensearch_administration.drift(cluster)
+            if engine.security == "roles":
+                found += await opensearch_security.drift(cluster)
+            return found
 
     return Place(
         name=f"{region} search cluster {name}",

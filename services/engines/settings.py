@@ -43,6 +43,7 @@ class ObjectsEngine(_Part):
         accelerate: whether to use S3 Transfer Acceleration.
         tenant_keys: whether each tenant's objects are encrypted with a KMS key of its own, which must be there.
         threads: how many requests may be under way at once.
+        spread_exports: whether the parts of an export are spread over hashed prefixes (boundary/export_paths.py).
     """
 
     aws_region: Name
@@ -52,6 +53,19 @@ class ObjectsEngine(_Part):
     accelerate: bool = False
     tenant_keys: bool = False
     threads: int = Field(default=32, ge=1, le=512)
+    spread_exports: bool = False
+
+
+class KeysEngine(_Part):
+    """KMS in one region, which keeps a key for each tenant that has encryption.
+
+    Attributes:
+        aws_region: what requests are signed for.
+        endpoint: another endpoint than AWS's own, as a URL; None for AWS's own.
+    """
+
+    aws_region: Name
+    endpoint: str | None = None
 
 
 class SearchEngine(_Part):
@@ -64,6 +78,8 @@ class SearchEngine(_Part):
         ca_file: the certificates that the cluster's must come from; the system's where unset.
         replicas: of each index; one node alone can hold none.
         shards: of each new index, by the tenant's tier; one where the tier is not named.
+        security: `roles` where the cluster has the security plugin: each tenant then has a role and a user of its
+            own there, as whom its requests are made; the service's user may act as them.
     """
 
     url: str
@@ -72,13 +88,21 @@ class SearchEngine(_Part):
     ca_file: Path | None = None
     replicas: int = Field(default=1, ge=0, le=5)
     shards: dict[Name, Annotated[int, Field(ge=1, le=100)]] = Field(default_factory=dict)
+    security: Literal["none", "roles"] = "none"
+
+    @model_validator(mode="after")
+    def _roles_need_a_user(self) -> SearchEngine:
+        if self.security == "roles" and not self.username:
+            raise ValueError("security by roles wants a username, who acts as the tenants' users")
+        return self
 
 
 class Region(_Part):
-    """The engines of one region. What is left out is embedded."""
+    """The engines of one region. What is left out is embedded; several regions without `keys` have none."""
 
     table: TableEngine | None = None
     objects: ObjectsEngine | None = None
+    keys: KeysEngine | None = None
     search: dict[Name, SearchEngine] = Field(default_factory=dict)
 
 
@@ -128,6 +152,8 @@ class Engines(_Part):
                     raise ValueError(
                         f"region {name} must have a table, objects and search of its own"
                     )
+        if len({region.keys is None for region in self.regions.values()}) > 1:
+            raise ValueError("either every region has keys or none has")
         return self
 
 

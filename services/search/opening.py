@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,11 @@ from boundary.errors import Unavailable
 from boundary.scope import SearchIndex
 from boundary.server import closing
 from services.engines.settings import Engines, SearchEngine
-from services.search.opensearch import OpenSearchIndexes
-from services.search.opensearch_cluster import client_of
+from services.search.opensearch import Access, OpenAccess, OpenSearchIndexes
+from services.search.opensearch_cluster import Cluster, client_of
+from services.search.opensearch_security import Impersonation, TenantRoles
 from services.search.opensearch_template import Sizing
-from services.search.ports import Indexes
+from services.search.ports import PurgeableIndexes
 from services.search.sqlite import SqliteIndexes
 
 
@@ -28,7 +29,7 @@ class OpenIndexes:
         close: what is called last; blocks.
     """
 
-    indexes: Indexes
+    indexes: PurgeableIndexes
     background: tuple[Callable[[], Awaitable[None]], ...] = ()
     close: tuple[Callable[[], object], ...] = ()
 
@@ -59,9 +60,40 @@ def open_indexes(engines: Engines, *, folder: Path, open_limit: int) -> OpenInde
     indexes = OpenSearchIndexes(
         lambda index: engine_of(index).url,
         sizing=lambda index: _sizing(engine_of(index)),
+        access=_AccessByCluster(engine_of),
         client=lambda url, limits: client_of(by_url[url], limits),
     )
     return OpenIndexes(indexes=indexes, background=(closing(indexes.aclose),))
+
+
+class _AccessByCluster:
+    """The access that the tenant's own cluster gives: by roles, or to everyone; an opensearch.Access."""
+
+    def __init__(self, engine_of: Callable[[SearchIndex], SearchEngine]) -> None:
+        self._engine_of = engine_of
+        self._by_security: Mapping[str, Access] = {
+            "none": OpenAccess(),
+            "roles": TenantRoles(Impersonation()),
+        }
+
+    async def prepare(self, cluster: Cluster, index: SearchIndex) -> None:
+        """See Access.prepare."""
+        await self._of(index).prepare(cluster, index)
+
+    async def headers(self, index: SearchIndex) -> Mapping[str, str]:
+        """See Access.headers."""
+        return await self._of(index).headers(index)
+
+    async def forget(self, cluster: Cluster, index: SearchIndex) -> None:
+        """See Access.forget."""
+        await self._of(index).forget(cluster, index)
+
+    async def count(self, cluster: Cluster, index: SearchIndex) -> int:
+        """See Access.count."""
+        return await self._of(index).count(cluster, index)
+
+    def _of(self, index: SearchIndex) -> Access:
+        return self._by_security[self._engine_of(index).security]
 
 
 def _sizing(engine: SearchEngine) -> Sizing:

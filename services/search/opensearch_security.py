@@ -14,8 +14,8 @@ Two ways to be the tenant's user:
 - `Passwords`: for managed clusters whose configuration is out of reach. A secret source knows the passwords.
 
 Not yet run against the plugin: the node that the engine tests start has none, because the package registries do
-not serve it for that version. The tests check each document and header that is sent (documentation:
-docs.opensearch.org, "Access control API", "User impersonation", "Permissions").
+not serve it for that version. The tests run the adapter against a stand-in that enforces the documents that it was
+given (documentation: docs.opensearch.org, "Access control API", "User impersonation", "Permissions").
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
+from boundary.errors import Internal
 from boundary.scope import SearchIndex
 from services.search.opensearch_cluster import Cluster
 from services.search.opensearch_errors import ResourceMissing
@@ -32,6 +33,9 @@ from services.search.opensearch_errors import ResourceMissing
 _API = "/_plugins/_security/api"
 _ROLE_PREFIX = "silo-tenant-"
 _ALIAS_PREFIX = "email-tenant-"
+_KINDS = ("rolesmapping", "internalusers", "roles")
+_NOBODY = _ROLE_PREFIX + "-"
+"""A name in the tenants' form that no tenant has: slugs begin with a letter or a digit."""
 
 CLUSTER_PERMISSIONS = ("indices:data/write/bulk",)
 """A bulk request is asked for as a whole first, and then for each shard that it writes to."""
@@ -105,11 +109,39 @@ class TenantRoles:
 
     async def forget(self, cluster: Cluster, index: SearchIndex) -> None:
         """Deletes them, the mapping first: from then on the user can do nothing. Repeatable."""
-        for kind in ("rolesmapping", "internalusers", "roles"):
+        for kind in _KINDS:
             try:
                 await cluster.change("DELETE", f"{_API}/{kind}/{role_name(index)}", headers={})
             except ResourceMissing:
                 continue  # an earlier call got this far
+
+    async def count(self, cluster: Cluster, index: SearchIndex) -> int:
+        """How many of the three there are."""
+        found = 0
+        for kind in _KINDS:
+            try:
+                await cluster.read("GET", f"{_API}/{kind}/{role_name(index)}", headers={})
+            except ResourceMissing:
+                continue
+            found += 1
+        return found
+
+
+async def drift(cluster: Cluster) -> list[str]:
+    """What keeps roles from working, in words; nothing where the service's user may ask the plugin for them.
+
+    Whether that user may act as the tenants' users cannot be seen before there is one.
+
+    Raises:
+        Unavailable, ResourceExhausted: the cluster does not answer, or does not let the user ask.
+    """
+    try:
+        await cluster.read("GET", f"{_API}/roles/{_NOBODY}", headers={})
+    except ResourceMissing:
+        return []  # as the plugin answers for a role that is not there
+    except Internal:
+        return ["the security plugin does not answer"]
+    return [f"there is a role {_NOBODY}, which is none of ours"]
 
 
 def role_name(index: SearchIndex) -> str:

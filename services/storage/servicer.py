@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import lru_cache
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -40,7 +41,7 @@ class ObjectServicer:
 
     async def download_object(
         self, request: object_pb2.DownloadObjectRequest, call: Call
-    ) -> AsyncIterator[object_pb2.DownloadObjectResponse]:
+    ) -> AsyncIterator[object_pb2.DownloadObjectResponse | bytes]:
         """DownloadObject."""
         span = Span(offset=request.offset, length=request.length)
         opened = await self._operations.download(
@@ -49,7 +50,7 @@ class ObjectServicer:
         async with opened as content:
             yield object_pb2.DownloadObjectResponse(object=message_of(content.object))
             async for chunk in content.chunks():
-                yield object_pb2.DownloadObjectResponse(chunk=chunk)
+                yield _before_chunk(len(chunk)) + chunk
 
     async def get_object(
         self, request: object_pb2.GetObjectRequest, call: Call
@@ -161,9 +162,19 @@ async def _chunks_of(
             raise InvalidArgument("spec", "must be in the first message alone")
         if part is None:
             raise InvalidArgument("chunk", "must be set in every message after the first")
-        if len(request.chunk) > MAX_CHUNK_BYTES:
+        chunk = request.chunk  # every look at it is a copy
+        if len(chunk) > MAX_CHUNK_BYTES:
             raise InvalidArgument("chunk", f"must not be larger than {MAX_CHUNK_BYTES} bytes")
-        yield request.chunk
+        yield chunk
+
+
+@lru_cache(maxsize=64)
+def _before_chunk(size: int) -> bytes:
+    """What a serialised message with a chunk of size bytes begins with; the chunk ends it.
+
+    A chunk that goes into a message and out again is copied twice, on the event loop.
+    """
+    return object_pb2.DownloadObjectResponse(chunk=bytes(size)).SerializeToString()[: -size or None]
 
 
 def _seconds(
@@ -186,4 +197,5 @@ def message_of(stored: StoredObject) -> object_pb2.Object:
         etag=stored.etag,
         metadata=stored.metadata,
         update_time=time,
+        key_version=stored.key_version,
     )

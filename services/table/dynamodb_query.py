@@ -18,7 +18,7 @@ from services.table.dynamodb_attributes import (
     is_live,
 )
 from services.table.dynamodb_expressions import Expressions
-from services.table.ports import INDEXES, Page, Range, Stored
+from services.table.ports import INDEXES, KeyPage, Page, Range, Stored
 
 _LENGTH = struct.Struct(">H")
 _MARK = 8
@@ -91,6 +91,15 @@ class Query:
                 for each in found[:limit]
                 if is_live(each, now)
             ],
+            position=self._position(last) if last else None,
+        )
+
+    def key_page(self, answer: Mapping[str, Any], *, limit: int) -> KeyPage:
+        """The sort keys in the engine's answer, those of expired items too."""
+        found: Sequence[Attributes] = answer["Items"]
+        last = found[limit - 1] if len(found) > limit else answer.get("LastEvaluatedKey")
+        return KeyPage(
+            sort_keys=[each[SORT_KEY]["S"] for each in found[:limit]],
             position=self._position(last) if last else None,
         )
 

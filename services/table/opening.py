@@ -10,9 +10,9 @@ from pathlib import Path
 from boundary.server import closing
 from services.engines.credentials import DynamoCredentials
 from services.engines.settings import Engines
-from services.table.dynamodb import DynamoTable
+from services.table.dynamodb import DynamoTable, OnCapacity
 from services.table.dynamodb_calls import connect
-from services.table.ports import Table
+from services.table.ports import PurgeableTable
 from services.table.sqlite import open_table
 
 
@@ -26,7 +26,7 @@ class OpenTables:
         close: what is called last; blocks.
     """
 
-    by_region: Mapping[str, Table]
+    by_region: Mapping[str, PurgeableTable]
     background: tuple[Callable[[], Awaitable[None]], ...] = ()
     close: tuple[Callable[[], object], ...] = ()
 
@@ -35,7 +35,7 @@ async def open_tables(
     engines: Engines,
     *,
     credentials: DynamoCredentials,
-    on_capacity: Callable[[str, float], None],
+    on_capacity: OnCapacity,
     path: Path,
     readers: int = 4,
 ) -> OpenTables:
@@ -43,7 +43,7 @@ async def open_tables(
 
     Args:
         credentials: with which DynamoDB is asked.
-        on_capacity: told of the capacity units that each of its calls took, with the name of the action.
+        on_capacity: told of the capacity units that each of its calls took.
         path: the embedded table's file.
         readers: how many threads read it.
     """
@@ -61,10 +61,7 @@ async def open_tables(
     }
     return OpenTables(
         by_region={
-            name: DynamoTable(
-                each, on_capacity=lambda _partition, action, units: on_capacity(action, units)
-            )
-            for name, each in calls.items()
+            name: DynamoTable(each, on_capacity=on_capacity) for name, each in calls.items()
         },
         background=tuple(closing(each.close) for each in calls.values()),
     )

@@ -46,8 +46,8 @@ def admin(s3_endpoint: S3Server) -> Iterator[Any]:
     client.create_bucket(Bucket=BUCKET)
     yield client
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
-        for item in page.get("Contents", ()):
-            client.delete_object(Bucket=BUCKET, Key=item["Key"])
+        if keys := [{"Key": item["Key"]} for item in page.get("Contents", ())]:
+            client.delete_objects(Bucket=BUCKET, Delete={"Objects": keys, "Quiet": True})
     client.delete_bucket(Bucket=BUCKET)
     client.close()
 
@@ -244,11 +244,15 @@ async def test_a_sweep_spares_what_is_young_and_what_is_the_neighbours(
     admin.abort_multipart_upload(Bucket=BUCKET, Key=neighbour, UploadId=uploads[1])
 
 
+WRITERS = 24
+
+
+@pytest.mark.timeout(240)
 async def test_what_was_acknowledged_under_faults_is_there(
     objects: S3Objects, proxy: FaultProxy, prefix: ObjectPrefix
 ) -> None:
-    """Creations of 600 objects while the connection fails over and over: none is lost, none denied wrongly."""
-    writes, acknowledged, failed = 600, [], []
+    """Creations of 10,000 objects while the connection fails over and over: none is lost, none denied wrongly."""
+    writes, acknowledged, failed = 10_000, [], []
     over = asyncio.Event()
     chance = random.Random(7)
 
@@ -260,8 +264,8 @@ async def test_what_was_acknowledged_under_faults_is_there(
         await proxy.set_mode(Mode.PASS)
 
     async def write(worker: int) -> None:
-        for number in range(worker, writes, 8):
-            path = f"{number:04}"
+        for number in range(worker, writes, WRITERS):
+            path = f"{number:05}"
             try:
                 await _put(objects, prefix, path, path.encode(), create_only=True)
             except (Unavailable, ResourceExhausted):
@@ -270,12 +274,12 @@ async def test_what_was_acknowledged_under_faults_is_there(
                 acknowledged.append(path)
 
     failing = asyncio.create_task(fail())
-    await asyncio.gather(*(write(worker) for worker in range(8)))
+    await asyncio.gather(*(write(worker) for worker in range(WRITERS)))
     over.set()
     await failing
     found, position = {}, None
     while True:
-        page = await objects.list(prefix, under="", folded=False, limit=200, position=position)
+        page = await objects.list(prefix, under="", folded=False, limit=1000, position=position)
         found.update({stored.path: stored.sha256 for stored in page.objects})
         if (position := page.position) is None:
             break

@@ -31,7 +31,7 @@ from silo.data.v1 import (
     user_pb2,
     user_pb2_grpc,
 )
-from silo.resolver.v1 import context_pb2, context_pb2_grpc
+from silo.resolver.v1 import context_pb2, context_pb2_grpc, tenant_pb2, tenant_pb2_grpc
 from silo.search.v1 import event_pb2, event_pb2_grpc
 from silo.storage.v1 import object_pb2, object_pb2_grpc
 
@@ -43,6 +43,10 @@ COLLECTIONS = {
     "RecipientList": "lists",
 }
 EDGE_METHODS = [method for method in all_methods() if method.edge]
+OPERATOR_METHODS = [m for m in EDGE_METHODS if m.permission.startswith("platform.")]
+OWN_METHODS = [m for m in EDGE_METHODS if m.service == "resolver" and m not in OPERATOR_METHODS]
+"""Methods of the resolver that a tenant calls with its JWT."""
+
 TENANT_METHODS = [method for method in EDGE_METHODS if method.service != "resolver"]
 
 Metadata = tuple[tuple[str, str], ...]
@@ -260,6 +264,15 @@ class World:
 def bearer(token: str) -> Metadata:
     """Metadata with a caller's JWT."""
     return (("authorization", f"Bearer {token}"),)
+
+
+def encrypt(channel: grpc.Channel, tenant_id: str, *, operator: Metadata) -> None:
+    """Switches a tenant's encryption on."""
+    tenant = tenant_pb2.Tenant(name=f"tenants/{tenant_id}")
+    tenant.encryption.enabled = True
+    tenant_pb2_grpc.TenantServiceStub(channel).UpdateTenant(
+        tenant_pb2.UpdateTenantRequest(tenant=tenant), metadata=operator, timeout=TIMEOUT
+    )
 
 
 def request_for(method: Method, world: World, *, own: str | None = None) -> Message:

@@ -113,7 +113,7 @@ async def test_metadata_deadline_and_failure_are_those_of_the_call() -> None:
         remaining = rpc.time_remaining()
         if "fail" in metadata:
             await rpc.abort(grpc.StatusCode.ABORTED, "no", (("why", "asked"),))
-        return f"{metadata['key']} {remaining is not None and 0 < remaining <= 7}".encode()
+        return f"{metadata['key']} {remaining is not None and 0 < remaining < 8}".encode()
 
     handlers = {"/t.S/Tell": grpc.unary_unary_rpc_method_handler(tell)}
     async with served(handlers) as (_, channel, _others):

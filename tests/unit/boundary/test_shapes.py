@@ -261,8 +261,8 @@ async def test_a_message_that_grpc_itself_refuses_has_a_record(objects: Any) -> 
     running, _, _ = objects
     huge = b"x" * (17 * 1024 * 1024)
     async with grpc.aio.insecure_channel(running.address) as channel:  # it sends what it is given
+        call = channel.unary_unary(f"/{OBJECTS}/GetObject")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            call = channel.unary_unary(f"/{OBJECTS}/GetObject")
             await call(huge, metadata=running.metadata("A"))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     await _until(lambda: bool(running.records()))
@@ -273,8 +273,9 @@ async def test_a_record_stays_small_whatever_the_caller_names(objects: Any) -> N
     running, stub, _ = objects
     path = "\x01" * 3_000_000
     await stub.GetObject(object_pb2.GetObjectRequest(path=path), metadata=running.metadata("A"))
-    assert running.audit_path.stat().st_size < 16_384
     assert str(running.records()[0]["resource"]).endswith("\x01...")
+    (segment,) = running.audit_folder.glob("*/[0-9]*.jsonl")
+    assert segment.stat().st_size < 16_384
 
 
 async def test_a_deadline_that_passes_is_the_callers_status(objects: Any) -> None:

@@ -11,6 +11,7 @@ SQLITE_ADAPTERS = {
     "services/embedded/sqlite.py",  # the writer and the readers that the adapters share
     "services/search/open_databases.py",  # the search adapter: which index files are open
     "services/search/sqlite.py",
+    "services/search/sqlite_erasure.py",
     "services/search/sqlite_aggregates.py",
     "services/storage/index.py",  # the files adapter: the objects' metadata
     "services/table/point_reads.py",  # the table adapter: reads on the event loop

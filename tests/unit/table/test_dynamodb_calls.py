@@ -12,6 +12,7 @@ from aiodynamo.http.types import Request, RequestFailed, Response
 from aiohttp import web
 from yarl import URL
 
+from boundary.context import serving
 from boundary.errors import Aborted, ResourceExhausted, SiloError, Unavailable
 from boundary.retries import RetryBudget
 from services.table.dynamodb import DynamoTable
@@ -344,3 +345,16 @@ async def test_credentials_have_their_own_urls_and_the_engine_the_host_that_was_
             assert await http(request) == Response(200, b"{}")
     await server.cleanup()
     assert seen == [("127.0.0.1", "/", 2**20), (base[7:], "/latest/meta-data", 0)]
+
+
+async def test_a_throttled_tenant_leaves_the_others_a_second_attempt():
+    engine = Engine(error("ThrottlingException"))
+    with serving(make_context("A")):
+        for _ in range(50):
+            with pytest.raises(ResourceExhausted):
+                await engine.table.get(A, "k")
+    asked = len(engine.requests)
+    assert asked == 50 + 20  # a fifth of the engine's budget
+    with serving(make_context("B")), pytest.raises(ResourceExhausted):
+        await engine.table.get(make_context("B").partition, "k")
+    assert len(engine.requests) == asked + MAX_ATTEMPTS
