@@ -32,6 +32,7 @@ from silo.data.v1 import (
     user_pb2,
 )
 from silo.data.v1 import lifecycle_pb2 as data_lifecycle_pb2
+from silo.data.v1 import transport_pb2 as data_transport_pb2
 from silo.policy.v1 import policy_pb2
 from silo.resolver.v1 import (
     context_pb2,
@@ -43,9 +44,11 @@ from silo.resolver.v1 import (
 )
 from silo.search.v1 import event_pb2
 from silo.search.v1 import lifecycle_pb2 as search_lifecycle_pb2
+from silo.search.v1 import transport_pb2 as search_transport_pb2
 from silo.storage.v1 import audit_archive_pb2, object_pb2
 from silo.storage.v1 import lifecycle_pb2 as storage_lifecycle_pb2
 from silo.storage.v1 import reencryption_pb2 as object_reencryption_pb2
+from silo.storage.v1 import transport_pb2 as storage_transport_pb2
 
 _PERMISSION = re.compile(r"[a-z]+(?:\.[a-z]+)+")
 
@@ -69,14 +72,20 @@ FILES: dict[str, tuple[FileDescriptor, ...]] = {
         analytics_pb2.DESCRIPTOR,
         data_lifecycle_pb2.DESCRIPTOR,
         reencryption_pb2.DESCRIPTOR,
+        data_transport_pb2.DESCRIPTOR,
     ),
     "storage": (
         object_pb2.DESCRIPTOR,
         object_reencryption_pb2.DESCRIPTOR,
         audit_archive_pb2.DESCRIPTOR,
         storage_lifecycle_pb2.DESCRIPTOR,
+        storage_transport_pb2.DESCRIPTOR,
     ),
-    "search": (event_pb2.DESCRIPTOR, search_lifecycle_pb2.DESCRIPTOR),
+    "search": (
+        event_pb2.DESCRIPTOR,
+        search_lifecycle_pb2.DESCRIPTOR,
+        search_transport_pb2.DESCRIPTOR,
+    ),
 }
 """The proto files of each service of the suite."""
 

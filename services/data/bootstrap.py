@@ -28,6 +28,8 @@ from services.data.reencryption_servicer import ReencryptionServicer
 from services.data.sealed_table import SealedTable
 from services.data.settings import DataSettings
 from services.data.templates import Templates
+from services.data.transport import ItemTransport
+from services.data.transport_servicer import TransportServicer
 from services.engines.credentials import ServiceCredentials
 from services.engines.settings import load_engines
 from services.keys.guard import GuardedDataKeys
@@ -68,6 +70,7 @@ def wire(*, table: Table, content: TemplateContent, pages: PageSealer) -> Wired:
             f"{PACKAGE}.AnalyticsService": tenant_servicer.AnalyticsServicer(
                 Analytics(table=table)
             ),
+            f"{PACKAGE}.TransportService": TransportServicer(ItemTransport(table=table)),
         },
     )
 

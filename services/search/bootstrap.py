@@ -7,6 +7,7 @@ import asyncio
 from boundary.runtime import ServiceRuntime
 from boundary.server import Server
 from services.engines.settings import load_engines
+from services.search import transport_servicer
 from services.search.calendars import time_zones
 from services.search.lifecycle import IndexLifecycle
 from services.search.lifecycle_servicer import SERVICE as LIFECYCLE_SERVICE
@@ -16,6 +17,8 @@ from services.search.operations import EventOperations
 from services.search.purge_guard import GuardedPurgeableIndexes
 from services.search.servicer import SERVICE, EventServicer
 from services.search.settings import SearchSettings
+from services.search.transport import EventTransport
+from services.search.transport_servicer import TransportServicer
 
 
 async def build(settings: SearchSettings) -> Server:
@@ -36,6 +39,7 @@ async def build(settings: SearchSettings) -> Server:
             LIFECYCLE_SERVICE: LifecycleServicer(
                 IndexLifecycle(indexes, live_calls=runtime.live_calls)
             ),
+            transport_servicer.SERVICE: TransportServicer(EventTransport(indexes)),
         },
         background=opened.background,
         close=opened.close,

@@ -29,6 +29,8 @@ from services.storage.reencryption_servicer import ReencryptionServicer
 from services.storage.sealed_objects import SealedObjects
 from services.storage.servicer import ObjectServicer
 from services.storage.settings import StorageSettings
+from services.storage.transport import ObjectTransport
+from services.storage.transport_servicer import TransportServicer
 
 
 async def build(settings: StorageSettings) -> Server:
@@ -82,6 +84,7 @@ async def build(settings: StorageSettings) -> Server:
         http_listen=settings.storage_http_listen,
         servicers={
             "silo.storage.v1.ObjectService": ObjectServicer(operations),
+            "silo.storage.v1.TransportService": TransportServicer(ObjectTransport(sealed)),
             "silo.storage.v1.LifecycleService": LifecycleServicer(
                 ObjectLifecycle(guarded, live_calls=runtime.live_calls)
             ),

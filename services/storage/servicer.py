@@ -37,7 +37,7 @@ class ObjectServicer:
             if_match=spec.if_match,
         )
         stored = await self._operations.upload(call.tenant, spec.path, _chunks_of(requests), upload)
-        return object_pb2.UploadObjectResponse(object=_message(stored))
+        return object_pb2.UploadObjectResponse(object=message_of(stored))
 
     async def download_object(
         self, request: object_pb2.DownloadObjectRequest, call: Call
@@ -48,7 +48,7 @@ class ObjectServicer:
             call.tenant, request.path, span=span, if_match=request.if_match
         )
         async with opened as content:
-            yield object_pb2.DownloadObjectResponse(object=_message(content.object))
+            yield object_pb2.DownloadObjectResponse(object=message_of(content.object))
             async for chunk in content.chunks():
                 yield _before_chunk(len(chunk)) + chunk
 
@@ -57,7 +57,7 @@ class ObjectServicer:
     ) -> object_pb2.GetObjectResponse:
         """GetObject."""
         stored = await self._operations.get(call.tenant, request.path)
-        return object_pb2.GetObjectResponse(object=_message(stored))
+        return object_pb2.GetObjectResponse(object=message_of(stored))
 
     async def list_objects(
         self, request: object_pb2.ListObjectsRequest, call: Call
@@ -72,7 +72,7 @@ class ObjectServicer:
             query=query_of(request),
         )
         return object_pb2.ListObjectsResponse(
-            objects=map(_message, page.objects), prefixes=page.folders, next_page_token=token
+            objects=map(message_of, page.objects), prefixes=page.folders, next_page_token=token
         )
 
     async def copy_object(
@@ -87,7 +87,7 @@ class ObjectServicer:
             source_if_match=request.source_if_match,
             create_only=request.create_only,
         )
-        return object_pb2.CopyObjectResponse(object=_message(stored))
+        return object_pb2.CopyObjectResponse(object=message_of(stored))
 
     async def delete_object(
         self, request: object_pb2.DeleteObjectRequest, call: Call
@@ -185,7 +185,8 @@ def _seconds(
     return request.ttl.seconds + request.ttl.nanos / 1e9
 
 
-def _message(stored: StoredObject) -> object_pb2.Object:
+def message_of(stored: StoredObject) -> object_pb2.Object:
+    """The object as a message."""
     time = Timestamp()
     time.FromDatetime(stored.update_time)
     return object_pb2.Object(

@@ -14,6 +14,7 @@ from services.table.dynamodb_attributes import (
     SORT_KEY,
     Attributes,
     decode_item,
+    expiry_of,
     is_live,
 )
 from services.table.dynamodb_expressions import Expressions
@@ -82,7 +83,11 @@ class Query:
         last = found[limit - 1] if len(found) > limit else answer.get("LastEvaluatedKey")
         return Page(
             items=[
-                Stored(sort_key=each[SORT_KEY]["S"], item=decode_item(each))
+                Stored(
+                    sort_key=each[SORT_KEY]["S"],
+                    item=decode_item(each),
+                    expires_at=expiry_of(each),
+                )
                 for each in found[:limit]
                 if is_live(each, now)
             ],

@@ -121,10 +121,11 @@ class Range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """An item with its sort key."""
+    """An item with its sort key, and when it expires, in seconds since the epoch, or None for never."""
 
     sort_key: str
     item: Item
+    expires_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
