@@ -27,8 +27,8 @@ class ResolverSettings(ProcessSettings):
         offboarding_settle_seconds: how long after a tenant's suspension nothing is removed yet: no less than a
             context lives and a call that was let through takes.
         operation_lease_seconds: how long an operation is held by a resolver that is no longer heard of.
-        crash_at: in development alone, `{kind}/{step}:{moment}` of operations, with commas between them, at each of
-            which the process ends as by SIGKILL once in the life of a home; for tests.
+        crash_at: in development alone, `{kind}/{step}:{moment}` of operations, with commas between them, at each
+            of which the process ends as by SIGKILL once in the life of a home; for tests.
         key_settle_seconds: how long a re-encryption rests between its passes, no less than a context lives.
         audit_days_basic: for how many days the audit trail of a tenant of this tier is kept.
         audit_days_standard: the same.

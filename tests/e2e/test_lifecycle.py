@@ -21,8 +21,13 @@ CANCELLED = operation_pb2.OPERATION_STATE_CANCELLED
 WAITING = operation_pb2.OPERATION_STATE_WAITING
 BLOCKED = operation_pb2.OPERATION_STATE_BLOCKED
 
-CRASHES = [f"{kind.name}/{step.name}:worked" for kind in KINDS for step in kind.steps]
-"""The moment at which the work of a step is done and the record does not say so, of every step."""
+CRASHES = [
+    f"{kind.name}/{step.name}:{moment}"
+    for kind in KINDS
+    for step in kind.steps
+    for moment in ("begun", "worked")
+]
+"""Of every step, the moment at which its beginning is recorded, and that at which its end is not yet."""
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +185,9 @@ def test_a_resolver_that_is_killed_at_every_step_is_followed_by_one_that_finishe
     tmp_path: Any, stack_environment: Mapping[str, str]
 ) -> None:
     environment = {**stack_environment, **ENVIRONMENT, "SILO_CRASH_AT": ",".join(CRASHES)}
-    with Stack(home=tmp_path, tenants=("Neighbour",), environment=environment) as stack:
+    with Stack(
+        home=tmp_path, tenants=("Neighbour",), environment=environment, max_backoff=0.2
+    ) as stack:
         operator = Operator(stack)
         neighbour = Inhabitant(stack, "Neighbour", mark="NEIGHBOUR-qz")
         neighbour.furnish(1)
