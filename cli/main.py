@@ -16,6 +16,8 @@ class _Silo(LazyGroup):
         "demo": Entry("cli.demo", "Walk through the isolation, and show each refusal."),
         "token": Entry("cli.token", "Print a JWT signed by the development issuer."),
         "tenants": Entry("cli.tenants", "The tenant directory, for operators."),
+        "operations": Entry("cli.operations", "Durable work on tenants, for operators."),
+        "certificate": Entry("cli.certificate", "Certificates of what was erased."),
         "engines": Entry("cli.engines", "Tables, buckets and search clusters, for operators."),
         "keys": Entry("cli.keys", "The keys that sign tenant contexts, for operators."),
         "audit": Entry("cli.audit", "The audit trail: list, export, verify."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,14 +79,21 @@ class Operator:
         request = tenant_lifecycle_pb2.StartOnboardingRequest(
             tenant_id=tenant_id,
             tenant=tenant_pb2.Tenant(display_name=f"Tenant {tenant_id}", **fields),
+            request_id=secrets.token_hex(8),  # a resolver may end before it answers
         )
-        return self.lifecycle.StartOnboarding(request, **self.common).operation
+        return self.patient(
+            lambda: self.lifecycle.StartOnboarding(request, **self.common)
+        ).operation
 
     def offboard(self, tenant_id: str, *, grace: int = 0) -> Any:
         request = tenant_lifecycle_pb2.StartOffboardingRequest(
-            name=f"tenants/{tenant_id}", grace_period=duration_pb2.Duration(seconds=grace)
+            name=f"tenants/{tenant_id}",
+            grace_period=duration_pb2.Duration(seconds=grace),
+            request_id=secrets.token_hex(8),
         )
-        return self.lifecycle.StartOffboarding(request, **self.common).operation
+        return self.patient(
+            lambda: self.lifecycle.StartOffboarding(request, **self.common)
+        ).operation
 
     def tenant(self, tenant_id: str) -> tenant_pb2.Tenant:
         request = tenant_pb2.GetTenantRequest(name=f"tenants/{tenant_id}")

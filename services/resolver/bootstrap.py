@@ -46,6 +46,7 @@ from services.resolver.lifecycle.store import OperationStore
 from services.resolver.lifecycle.work import Tools
 from services.resolver.local_keys import LocalKeys
 from services.resolver.minting import ContextMinter
+from services.resolver.monitoring import TenantMetrics
 from services.resolver.operations import AUDIENCES, Resolution, Rotation, Tenants
 from services.resolver.placements import Placements, places_of
 from services.resolver.servicer import (
@@ -141,6 +142,8 @@ async def build(settings: ResolverSettings) -> Server:
     )
     shipper = Shipper(audit, settings, peer_token=peer_token, tls=tls)
     metrics.registry.register(TrailMetrics(audit, shipper))
+    monitoring = TenantMetrics(tenants)
+    metrics.registry.register(monitoring)
     servicers: dict[str, object] = {
         "silo.audit.v1.AuditService": AuditServicer(trail, pages),
         "silo.resolver.v1.TenantService": TenantServicer(tenants, pages),
@@ -178,6 +181,7 @@ async def build(settings: ResolverSettings) -> Server:
             shipper.run,
             AuditRetention(trail, directory, settings.audit_days).run,
             lifecycle.runner.run,
+            monitoring.run,
             closing(services.close),
         ),
         close=(*tables.close, *keepers.close, credentials.close, audit.close),

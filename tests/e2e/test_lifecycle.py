@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -58,6 +59,13 @@ def reason(error: grpc.RpcError) -> str:
     return info.reason if info is not None else ""
 
 
+def metrics_of(stack: Stack) -> str:
+    """What the resolver's metrics say."""
+    url = stack.addresses.url("resolver") + "/metrics"
+    with urllib.request.urlopen(url, timeout=10) as response:
+        return str(response.read().decode())
+
+
 def refused(call: Any) -> str:
     with pytest.raises(grpc.RpcError) as caught:
         call()
@@ -76,6 +84,9 @@ def test_an_onboarded_tenant_works_and_its_steps_are_told(
     tenant = operator.tenant("Anna")
     assert tenant.status == tenant_pb2.TENANT_STATUS_ACTIVE
     assert tenant.limits.counter_shards == 8  # the tier's own
+    assert 'silo_tenant_info{region="local",status="ACTIVE",tenant="Anna",tier="PREMIUM"} 1.0' in (
+        metrics_of(running)
+    )
     anna = Inhabitant(running, "Anna", mark="ANNA-qz")
     anna.furnish(1)
     assert anna.inventory() == (1, 1, 1)
@@ -108,6 +119,7 @@ def test_everything_goes_but_the_neighbours_and_a_certificate_says_so(
     assert refused(lambda: operator.onboard("bert")) == "SLUG_EXISTS"
     assert refused(lambda: operator.offboard("Bert")) == "TENANT_PURGED"
     assert files_with(running.home, bert.mark) == []
+    assert 'tenant="Bert"' not in metrics_of(running)
     assert neighbour.inventory() == before
     sections = verify(operator.certificate(over))
     assert sections["tenant"]["tenant_id"] == "Bert"
