@@ -125,6 +125,12 @@ def test_everything_goes_but_the_neighbours_and_a_certificate_says_so(
     assert refused(lambda: operator.onboard("Bert")) == "TENANT_PURGED"
     assert refused(lambda: operator.onboard("bert")) == "SLUG_EXISTS"
     assert refused(lambda: operator.offboard("Bert")) == "TENANT_PURGED"
+    rename = tenant_pb2.UpdateTenantRequest(
+        tenant=tenant_pb2.Tenant(name="tenants/Bert", display_name="again")
+    )
+    assert refused(lambda: operator.tenants.UpdateTenant(rename, **operator.common)) == (
+        "TENANT_PURGED"
+    )
     assert files_with(running.home, bert.mark) == []
     assert 'tenant="Bert"' not in metrics_of(running)
     assert neighbour.inventory() == before
