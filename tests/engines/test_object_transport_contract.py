@@ -7,4 +7,8 @@ import pytest
 pytest.register_assert_rewrite("tests.contract.test_object_transport")
 
 from tests.contract.test_object_transport import *  # noqa: E402, F403 - the suite's tests run here again
-from tests.engines.test_objects_contract import bucket, objects  # noqa: E402, F401 - on this engine
+from tests.engines.test_objects_contract import (  # noqa: E402 - on this engine
+    bucket,  # noqa: F401
+    objects,  # noqa: F401
+    purgeable,  # noqa: F401
+)
