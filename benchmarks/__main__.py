@@ -1,6 +1,6 @@
 """Runs every case against a suite of its own and writes `benchmarks/results/`.
 
-`python -m benchmarks [--quick]`
+`python -m benchmarks [--quick] [--without-engines]`
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ def main() -> None:
     """Reads the arguments, runs the cases, writes and prints what they found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds; writes nothing")
+    parser.add_argument(
+        "--without-engines",
+        action="store_true",
+        help="the suite's own cases alone; what was found on engines stays as it is",
+    )
     arguments = parser.parse_args()
     rounds, requests = (2, 500) if arguments.quick else (7, 3000)
     with tempfile.TemporaryDirectory(prefix="silo-bench-") as folder:
@@ -45,7 +50,10 @@ def main() -> None:
             with _strict_stack(Path(folder) / "strict") as strict:
                 modes = audit_modes(stack, strict, rounds=rounds, requests=min(requests, 2000))
                 results.append(modes)
-    results += engine_cases(rounds=2 if arguments.quick else 5)
+    if arguments.without_engines:
+        results += _kept(besides={result.name for result in results})
+    else:
+        results += engine_cases(rounds=2 if arguments.quick else 5)
     text = render(results)
     print(text)
     if not arguments.quick:
@@ -59,6 +67,12 @@ def main() -> None:
 def _strict_stack(home: Path) -> Stack:
     """A suite whose calls wait until their audit records are durable."""
     return Stack(home=home, environment={**os.environ, "SILO_AUDIT_MODE": "strict"})
+
+
+def _kept(*, besides: set[str]) -> list[Result]:
+    """The committed results of the cases that do not run now."""
+    found = json.loads((RESULTS / "latest.json").read_text())
+    return [Result(**kept) for kept in found if kept["name"] not in besides]
 
 
 def render(results: list[Result]) -> str:

@@ -24,7 +24,7 @@ from silo.data.v1 import campaign_pb2, campaign_pb2_grpc
 from silo.storage.v1 import audit_archive_pb2, audit_archive_pb2_grpc
 from tests.audit_records import records_in
 
-TENANTS = ("acme", "acme-corp")
+TENANTS = ("hooli", "hooli-xyz")
 WAIT = 20.0
 
 
@@ -125,8 +125,8 @@ def export(channel: grpc.Channel, token: str, folder: Path, *, tenant: str = "")
 
 
 def test_calls_are_listed_by_what_they_were(suite: Stack, channel: grpc.Channel) -> None:
-    alice = suite.token("acme", subject="alice")
-    bob = suite.token("acme", subject="bob", permissions=["objects.read"])
+    alice = suite.token("hooli", subject="alice")
+    bob = suite.token("hooli", subject="bob", permissions=["objects.read"])
     for number in range(7):
         assert ask(channel, alice, f"listed-{number}") == "RESOURCE_NOT_FOUND"
     assert ask(channel, bob, "listed-bob") == "PERMISSION_MISSING"
@@ -137,7 +137,7 @@ def test_calls_are_listed_by_what_they_were(suite: Stack, channel: grpc.Channel)
     times = [record.time.ToNanoseconds() for record in found]
     assert times == sorted(times, reverse=True)
     assert {(r.tenant_id, r.principal, r.service, r.status) for r in found} == {
-        ("acme", "alice", "data", "NOT_FOUND")
+        ("hooli", "alice", "data", "NOT_FOUND")
     }
     refused = await_listed(
         channel, alice, 1, principal="bob", decision=audit_pb2.AUDIT_DECISION_REFUSED
@@ -154,20 +154,20 @@ def test_calls_are_listed_by_what_they_were(suite: Stack, channel: grpc.Channel)
 
 
 def test_nobody_sees_anothers_records(suite: Stack, channel: grpc.Channel) -> None:
-    mine, theirs = suite.token("acme"), suite.token("acme-corp")
-    ask(channel, mine, "only-acme")
-    ask(channel, theirs, "only-acme-corp")
-    assert len(await_listed(channel, mine, 1, resource="campaigns/only-acme")) == 1
-    assert len(await_listed(channel, theirs, 1, resource="campaigns/only-acme-corp")) == 1
-    assert {record.tenant_id for record in listed(channel, theirs)} == {"acme-corp"}
-    assert listed(channel, theirs, resource="campaigns/only-acme") == []
+    mine, theirs = suite.token("hooli"), suite.token("hooli-xyz")
+    ask(channel, mine, "only-hooli")
+    ask(channel, theirs, "only-hooli-xyz")
+    assert len(await_listed(channel, mine, 1, resource="campaigns/only-hooli")) == 1
+    assert len(await_listed(channel, theirs, 1, resource="campaigns/only-hooli-xyz")) == 1
+    assert {record.tenant_id for record in listed(channel, theirs)} == {"hooli-xyz"}
+    assert listed(channel, theirs, resource="campaigns/only-hooli") == []
     first = audit_pb2_grpc.AuditServiceStub(channel).ListAuditRecords(
         audit_pb2.ListAuditRecordsRequest(page_size=1), metadata=bearer(mine), timeout=20
     )
     refusals = [
         (theirs, audit_pb2.ListAuditRecordsRequest(page_token=first.next_page_token)),
         (suite.token("nobody"), audit_pb2.ListAuditRecordsRequest()),
-        (suite.token("acme", permissions=["campaigns.*"]), audit_pb2.ListAuditRecordsRequest()),
+        (suite.token("hooli", permissions=["campaigns.*"]), audit_pb2.ListAuditRecordsRequest()),
         (suite.operator_token(), audit_pb2.ListAuditRecordsRequest()),
     ]
     reasons = []
@@ -188,12 +188,12 @@ def test_nobody_sees_anothers_records(suite: Stack, channel: grpc.Channel) -> No
 def test_an_attempt_on_another_tenant_stands_under_who_made_it(
     suite: Stack, channel: grpc.Channel, tmp_path: Path
 ) -> None:
-    stranger = suite.token("acme-corp", subject="mallory")
-    assert ask(channel, stranger, "only-acme") == "RESOURCE_NOT_FOUND"
+    stranger = suite.token("hooli-xyz", subject="mallory")
+    assert ask(channel, stranger, "only-hooli") == "RESOURCE_NOT_FOUND"
     assert ask(channel, suite.token("no-such-tenant", subject="nobody"), "x")
     attempts = await_listed(channel, stranger, 1, principal="mallory", method="GetCampaign")
-    assert [record.tenant_id for record in attempts] == ["acme-corp"]
-    assert listed(channel, suite.token("acme"), principal="mallory") == []
+    assert [record.tenant_id for record in attempts] == ["hooli-xyz"]
+    assert listed(channel, suite.token("hooli"), principal="mallory") == []
     stub = audit_pb2_grpc.AuditServiceStub(channel)
     operator = bearer(suite.operator_token())
     deadline = time.monotonic() + WAIT
@@ -212,7 +212,7 @@ def test_an_attempt_on_another_tenant_stands_under_who_made_it(
 def test_an_exported_trail_verifies_and_one_that_was_changed_does_not(
     suite: Stack, channel: grpc.Channel, tmp_path: Path
 ) -> None:
-    token = suite.token("acme")
+    token = suite.token("hooli")
     for number in range(5):
         ask(channel, token, f"exported-{number}")
         time.sleep(0.15)
@@ -240,7 +240,7 @@ def test_an_exported_trail_verifies_and_one_that_was_changed_does_not(
 def test_segments_leave_this_machine_once_they_are_archived(
     suite: Stack, channel: grpc.Channel
 ) -> None:
-    token = suite.token("acme")
+    token = suite.token("hooli")
     ask(channel, token, "leaves")
     assert len(await_listed(channel, token, 1, resource="campaigns/leaves")) == 1
     deadline = time.monotonic() + WAIT
@@ -269,7 +269,7 @@ def test_what_is_not_archived_shows_in_the_metrics(suite: Stack) -> None:
 def test_after_kill_every_answered_call_is_in_the_trail(
     suite: Stack, channel: grpc.Channel, tmp_path: Path
 ) -> None:
-    token = suite.token("acme")
+    token = suite.token("hooli")
     answered = []
     for number in range(40):
         if ask(channel, token, f"killed-{number}") == "RESOURCE_NOT_FOUND":
@@ -305,7 +305,7 @@ def test_the_archive_takes_what_chains_from_its_own_writer_alone(
     log = open_log(tmp_path / "audit", service="search")
     folder = log.writer.folder
     for number in range(3):
-        note(log, "acme", f"forged-{number}")
+        note(log, "hooli", f"forged-{number}")
         log.flush()
         log._do(log.writer.close_segment)
     one, two, three = (next(cut(folder.segment(n), folder.signer))[1] for n in (1, 2, 3))
@@ -327,9 +327,9 @@ def test_the_archive_takes_what_chains_from_its_own_writer_alone(
     assert append(one) == ""
     assert append(three) == ""
     for method, request in {
-        "QueryAuditRecords": audit_archive_pb2.QueryAuditRecordsRequest(tenant_id="acme", limit=1),
-        "ReadAuditTrail": audit_archive_pb2.ReadAuditTrailRequest(tenant_id="acme"),
-        "ExpireAuditTrail": audit_archive_pb2.ExpireAuditTrailRequest(tenant_id="acme"),
+        "QueryAuditRecords": audit_archive_pb2.QueryAuditRecordsRequest(tenant_id="hooli", limit=1),
+        "ReadAuditTrail": audit_archive_pb2.ReadAuditTrailRequest(tenant_id="hooli"),
+        "ExpireAuditTrail": audit_archive_pb2.ExpireAuditTrailRequest(tenant_id="hooli"),
     }.items():
         assert archive_call(suite, "data", method, request) == "PEER_NOT_ALLOWED"
 
