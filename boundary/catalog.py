@@ -32,7 +32,7 @@ from silo.data.v1 import (
 from silo.policy.v1 import policy_pb2
 from silo.resolver.v1 import context_pb2, signing_key_pb2, tenant_pb2
 from silo.search.v1 import event_pb2
-from silo.storage.v1 import object_pb2
+from silo.storage.v1 import object_lifecycle_pb2, object_pb2
 
 _PERMISSION = re.compile(r"[a-z]+(?:\.[a-z]+)+")
 
@@ -47,7 +47,7 @@ FILES: dict[str, tuple[FileDescriptor, ...]] = {
         entity_pb2.DESCRIPTOR,
         analytics_pb2.DESCRIPTOR,
     ),
-    "storage": (object_pb2.DESCRIPTOR,),
+    "storage": (object_pb2.DESCRIPTOR, object_lifecycle_pb2.DESCRIPTOR),
     "search": (event_pb2.DESCRIPTOR,),
 }
 """The proto files of each service of the suite."""

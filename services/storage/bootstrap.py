@@ -7,13 +7,16 @@ from boundary.key_files import load_or_create
 from boundary.regions import ByRegion
 from boundary.runtime import ServiceRuntime
 from boundary.server import Server
+from boundary.sweeping import TenantSweep
 from services.engines.credentials import ServiceCredentials
 from services.engines.settings import load_engines
+from services.storage import rule_servicer
 from services.storage.guard import GuardedObjects
 from services.storage.http import SignedUrlAuthenticator, SignedUrls
 from services.storage.opening import open_objects
 from services.storage.operations import ObjectOperations
 from services.storage.presign import UrlSigner
+from services.storage.rule_operations import ObjectLifecycles
 from services.storage.servicer import ObjectServicer
 from services.storage.settings import StorageSettings
 
@@ -47,11 +50,23 @@ async def build(settings: StorageSettings) -> Server:
         operations=operations,
         methods={method.descriptor.name: method for method in methods_of("storage")},
     )
+    lifecycles = ObjectLifecycles(ByRegion(opened.rules))
+    sweep = TenantSweep(
+        lifecycles.apply,
+        audience="storage",
+        contexts=runtime.contexts,
+        verifier=runtime.verifier,
+        tenants=runtime.states.writable_tenants,
+        seconds=settings.storage_sweep_seconds,
+    )
     return runtime.server(
         listen=settings.storage_listen,
         http_listen=settings.storage_http_listen,
-        servicers={"silo.storage.v1.ObjectService": ObjectServicer(operations)},
+        servicers={
+            "silo.storage.v1.ObjectService": ObjectServicer(operations),
+            rule_servicer.SERVICE: rule_servicer.ObjectLifecycleServicer(lifecycles),
+        },
         routes=urls.routes(),
-        background=opened.background,
+        background=(sweep.run, *opened.background),
         close=(*opened.close, credentials.close),
     )
