@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.cases import Result, big_object, resolution, suspension, two_hops
+from benchmarks.cases import Result, audit_modes, big_object, resolution, suspension, two_hops
 from benchmarks.engines import engine_cases
 from devstack.stack import Stack
 
@@ -42,6 +42,9 @@ def main() -> None:
                 suspension(stack, rounds=5),
                 big_object(stack),
             ]
+            with _strict_stack(Path(folder) / "strict") as strict:
+                modes = audit_modes(stack, strict, rounds=rounds, requests=min(requests, 2000))
+                results.append(modes)
     results += engine_cases(rounds=2 if arguments.quick else 5)
     text = render(results)
     print(text)
@@ -51,6 +54,11 @@ def main() -> None:
         (RESULTS / "latest.json").write_text(
             json.dumps([vars(r) for r in results], indent=2) + "\n"
         )
+
+
+def _strict_stack(home: Path) -> Stack:
+    """A suite whose calls wait until their audit records are durable."""
+    return Stack(home=home, environment={**os.environ, "SILO_AUDIT_MODE": "strict"})
 
 
 def render(results: list[Result]) -> str:

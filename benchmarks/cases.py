@@ -220,6 +220,25 @@ def two_hops(stack: Stack, *, rounds: int, requests: int) -> Result:
     return result
 
 
+def audit_modes(batched: Stack, strict: Stack, *, rounds: int, requests: int) -> Result:
+    """GetCampaign where calls wait until their audit record is durable, beside where they do not."""
+    result = Result(name="GetCampaign: audit records durable before the answer, and 200 ms later")
+    contenders: dict[str, tuple[Sequence[int], Callable[[int, int], Load]]] = {}
+    for name, stack in (("batched", batched), ("strict", strict)):
+        payload, pids = campaign_payload(stack), stack.pids()
+        driver = _grpc_driver(stack.gateway, GET_CAMPAIGN, payload, [bearer(stack.token("A"))])
+        contenders[name] = ([pids["gateway"], pids["data"]], driver)
+    in_turn(contenders, rounds=1, requests=requests // 2, concurrency=8)  # warms up
+    for concurrency in (1, 32):
+        samples = in_turn(contenders, rounds=rounds, requests=requests, concurrency=concurrency)
+        label = f"concurrency {concurrency},"
+        note(result, label, samples)
+        for figure, of in (("CPU", lambda s: s.cpu), ("p50 latency", lambda s: s.p50)):
+            ratio = paired_ratio(samples, "strict", "batched", of)
+            result.figures[f"{label} {figure} of strict / batched"] = round(ratio, 3)
+    return result
+
+
 def _grpc_driver(
     address: str, path: str, payload: bytes, metadata: Sequence[Metadata]
 ) -> Callable[[int, int], Load]:

@@ -1,4 +1,4 @@
-"""The S3 adapter's throughput and memory beside boto3's own transfers, to the same server, in one run.
+"""The S3 adapter's throughput and memory beside boto3's own transfers and defaults, to one server, in one run.
 
     python -m benchmarks.s3_adapter
 
@@ -20,14 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from boto3.s3.transfer import TransferConfig
 from botocore.credentials import Credentials
 
 from boundary.scope import ObjectPrefix
 from services.storage.ports import CHUNK_BYTES, Upload
 from services.storage.s3 import S3Objects
 from services.storage.s3_client import S3Endpoint, s3_client
-from services.storage.s3_upload import PART_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,18 +98,15 @@ def compare(
         aws_access_key_id=access_key,
         aws_secret_access_key=secret_key,
     )
-    config = TransferConfig(
-        multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4
-    )
     block = os.urandom(CHUNK_BYTES)
     key = prefix.key("boto3")
     taken: dict[str, list[float]] = {name: [] for name in ("up", "down", "plain up", "plain down")}
     for _ in range(rounds):
         begun = time.perf_counter()
-        plain.upload_fileobj(Endless(size, block), prefix.bucket, key, Config=config)
+        plain.upload_fileobj(Endless(size, block), prefix.bucket, key)
         taken["plain up"].append(time.perf_counter() - begun)
         begun = time.perf_counter()
-        plain.download_fileobj(prefix.bucket, key, Sink(), Config=config)
+        plain.download_fileobj(prefix.bucket, key, Sink())
         taken["plain down"].append(time.perf_counter() - begun)
         up, down = asyncio.run(_round(client, prefix, size, block))
         taken["up"].append(up)

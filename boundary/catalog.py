@@ -20,24 +20,48 @@ from google.protobuf.descriptor import (
 )
 from google.protobuf.message import Message
 
+from silo.audit.v1 import audit_pb2
 from silo.data.v1 import (
     analytics_pb2,
     campaign_pb2,
     entity_pb2,
     recipient_list_pb2,
+    reencryption_pb2,
     template_pb2,
     tenant_config_pb2,
     user_pb2,
 )
+from silo.data.v1 import lifecycle_pb2 as data_lifecycle_pb2
+from silo.data.v1 import transport_pb2 as data_transport_pb2
 from silo.policy.v1 import policy_pb2
-from silo.resolver.v1 import context_pb2, signing_key_pb2, tenant_pb2
+from silo.resolver.v1 import (
+    context_pb2,
+    operation_pb2,
+    signing_key_pb2,
+    tenant_key_pb2,
+    tenant_lifecycle_pb2,
+    tenant_pb2,
+)
 from silo.search.v1 import event_pb2
-from silo.storage.v1 import object_lifecycle_pb2, object_pb2
+from silo.search.v1 import lifecycle_pb2 as search_lifecycle_pb2
+from silo.search.v1 import transport_pb2 as search_transport_pb2
+from silo.storage.v1 import audit_archive_pb2, object_lifecycle_pb2, object_pb2
+from silo.storage.v1 import lifecycle_pb2 as storage_lifecycle_pb2
+from silo.storage.v1 import reencryption_pb2 as object_reencryption_pb2
+from silo.storage.v1 import transport_pb2 as storage_transport_pb2
 
 _PERMISSION = re.compile(r"[a-z]+(?:\.[a-z]+)+")
 
 FILES: dict[str, tuple[FileDescriptor, ...]] = {
-    "resolver": (tenant_pb2.DESCRIPTOR, signing_key_pb2.DESCRIPTOR, context_pb2.DESCRIPTOR),
+    "resolver": (
+        tenant_pb2.DESCRIPTOR,
+        signing_key_pb2.DESCRIPTOR,
+        context_pb2.DESCRIPTOR,
+        operation_pb2.DESCRIPTOR,
+        tenant_lifecycle_pb2.DESCRIPTOR,
+        tenant_key_pb2.DESCRIPTOR,
+        audit_pb2.DESCRIPTOR,
+    ),
     "data": (
         tenant_config_pb2.DESCRIPTOR,
         user_pb2.DESCRIPTOR,
@@ -46,9 +70,23 @@ FILES: dict[str, tuple[FileDescriptor, ...]] = {
         recipient_list_pb2.DESCRIPTOR,
         entity_pb2.DESCRIPTOR,
         analytics_pb2.DESCRIPTOR,
+        data_lifecycle_pb2.DESCRIPTOR,
+        reencryption_pb2.DESCRIPTOR,
+        data_transport_pb2.DESCRIPTOR,
     ),
-    "storage": (object_pb2.DESCRIPTOR, object_lifecycle_pb2.DESCRIPTOR),
-    "search": (event_pb2.DESCRIPTOR,),
+    "storage": (
+        object_pb2.DESCRIPTOR,
+        object_lifecycle_pb2.DESCRIPTOR,
+        object_reencryption_pb2.DESCRIPTOR,
+        audit_archive_pb2.DESCRIPTOR,
+        storage_lifecycle_pb2.DESCRIPTOR,
+        storage_transport_pb2.DESCRIPTOR,
+    ),
+    "search": (
+        event_pb2.DESCRIPTOR,
+        search_lifecycle_pb2.DESCRIPTOR,
+        search_transport_pb2.DESCRIPTOR,
+    ),
 }
 """The proto files of each service of the suite."""
 

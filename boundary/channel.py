@@ -15,9 +15,11 @@ from boundary.tls import Tls
 FLOW_CONTROL = (
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 1024 * 1024),
+    ("grpc.http2.max_frame_size", 1024 * 1024),
 )
-"""A fixed window of 1 MiB for each stream. The window that gRPC would grow by itself held up to 100 MiB of a fast
-upload in memory and was no faster."""
+"""A fixed window of 1 MiB for each stream, which one frame may fill. The window that gRPC would grow by itself
+held up to 100 MiB of a fast upload in memory and was no faster. Frames of 16 KiB, which are HTTP/2's default, cost
+a tenth more CPU."""
 
 OPTIONS = (
     *FLOW_CONTROL,

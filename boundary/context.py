@@ -87,6 +87,8 @@ class TenantContext:
         objects: the tenant's part of the bucket.
         index: the tenant's search index.
         key: the tenant's key.
+        key_version: the version of the data keys under which the tenant's data is written; 0 without encryption.
+        key_destroyed: whether the tenant's key is destroyed, and what was encrypted under it gone for good.
         token: the context as it travelled, for asking the resolver to delegate it.
         lifecycle: whether this is the platform's own work on the tenant (onboarding, purge, moving): it holds
             `lifecycle.` permissions alone, which no caller's context can, and is valid in every status.
@@ -116,6 +118,8 @@ class TenantContext:
     key: scope.TenantKey
     token: str = field(repr=False)
     lifecycle: bool = False
+    key_version: int = 0
+    key_destroyed: bool = False
 
     def __post_init__(self) -> None:
         if self.seal is not _SEAL:
@@ -295,6 +299,8 @@ def _context_of(claims: Mapping[str, Any], token: str) -> TenantContext:
         ),
         token=token,
         lifecycle=lifecycle,
+        key_version=int(claims.get("key_version", 0)),
+        key_destroyed=bool(claims.get("key_destroyed", False)),
     )
 
 

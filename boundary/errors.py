@@ -141,6 +141,12 @@ def unknown_method() -> Unimplemented:
     return Unimplemented("METHOD_UNKNOWN", "there is no such method")
 
 
+class DataLoss(SiloError):
+    """What is stored is damaged or was changed by somebody else than us; it is not served."""
+
+    code = "DATA_LOSS"
+
+
 class DeadlineExceeded(SiloError):
     """The caller's deadline passed first."""
 
@@ -181,6 +187,13 @@ def tenant_read_only() -> Unavailable:
     """The answer to a write of a tenant whose data is being moved; reads go on."""
     return Unavailable(
         "TENANT_READ_ONLY", "the tenant's data is being moved; it can be read", retry_after=5.0
+    )
+
+
+def key_destroyed() -> FailedPrecondition:
+    """The answer for what was encrypted under a tenant's key that is destroyed."""
+    return FailedPrecondition(
+        "KEY_DESTROYED", "the tenant's key is destroyed, and what was encrypted under it with it"
     )
 
 

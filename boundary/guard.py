@@ -38,6 +38,16 @@ def require_context() -> TenantContext:
     return context
 
 
+def require_lifecycle() -> None:
+    """Returns where the call that is being served is the platform's own work on a tenant.
+
+    Raises:
+        GuardViolation: it is not.
+    """
+    if not require_context().lifecycle:
+        raise GuardViolation("the platform's own work in a caller's call")
+
+
 def _outside() -> GuardViolation:
     return GuardViolation("an engine call outside of any tenant's call")
 

@@ -1,10 +1,13 @@
 """Peer tokens: how platform services prove themselves to the resolver.
 
-Each service has a token of its own in a file, `{name}.{secret}`; the resolver has the folder of all of them.
+Each service has a token of its own in a file, `{name}.{secret}`; the resolver has the folder of all of them. The
+storage service, which archives what every process has recorded, has their SHA-256 digests: with them it knows a
+token and has none. A token holds 256 random bits, so its digest gives nothing away.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import os
 import secrets
@@ -12,15 +15,17 @@ from pathlib import Path
 
 from boundary.errors import Unauthenticated
 
-PEERS = ("gateway", "data", "storage", "search")
-"""The platform services that call the resolver."""
+PEERS = ("gateway", "resolver", "data", "storage", "search")
+"""The platform services that call one another."""
 
 
 class PeerVerifier:
-    """Verifies peer tokens against the folder's files."""
+    """Verifies peer tokens against the folder's files: tokens, or the digests of tokens."""
 
     def __init__(self, folder: Path) -> None:
-        self._tokens = {path.stem: path.read_text().strip() for path in folder.glob("*.token")}
+        self._digests = {path.stem: path.read_text().strip() for path in folder.glob("*.digest")}
+        for path in folder.glob("*.token"):
+            self._digests[path.stem] = _digest(path.read_text().strip())
 
     def verify(self, token: str | None) -> str:
         """The name of the service whose token it is.
@@ -29,8 +34,8 @@ class PeerVerifier:
             Unauthenticated: it is nobody's.
         """
         name = (token or "").partition(".")[0]
-        expected = self._tokens.get(name, "")
-        if not expected or not hmac.compare_digest(expected.encode(), (token or "").encode()):
+        expected = self._digests.get(name, "")
+        if not expected or not hmac.compare_digest(expected, _digest(token or "")):
             raise Unauthenticated("PEER_UNKNOWN", "the caller is not a platform service")
         return name
 
@@ -55,3 +60,18 @@ def ensure_peer_tokens(folder: Path) -> None:
             with os.fdopen(descriptor, "w") as file:
                 file.write(f"{name}.{secrets.token_urlsafe(32)}\n")
             temporary.rename(path)
+
+
+def write_peer_digests(folder: Path, *, of: Path) -> None:
+    """Writes the digests of the tokens in one folder into another; what is right stays as it is."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for token in of.glob("*.token"):
+        path, digest = folder / f"{token.stem}.digest", _digest(token.read_text().strip()) + "\n"
+        if not path.exists() or path.read_text() != digest:
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(digest)
+            temporary.rename(path)
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -8,16 +8,17 @@ from typing import Generic, TypeVar
 from boundary.errors import FailedPrecondition
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
-class ByRegion(Generic[T]):
+class ByRegion(Generic[T_co]):
     """One engine for each region that this process serves."""
 
-    def __init__(self, engines: Mapping[str, T]) -> None:
+    def __init__(self, engines: Mapping[str, T_co]) -> None:
         """Takes the engines by region."""
         self._engines = dict(engines)
 
-    def of(self, region: str) -> T:
+    def of(self, region: str) -> T_co:
         """The engine of a region.
 
         Raises:

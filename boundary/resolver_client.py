@@ -128,6 +128,7 @@ class TenantWatch:
                 generation=state.generation,
                 active=state.status in _WORKING,
                 read_only=state.status == tenant_pb2.TENANT_STATUS_MOVING,
+                key_destroyed=state.key_destroyed,
             )
         )
 

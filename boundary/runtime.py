@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from aiohttp import web
 
-from boundary.audit import AuditLog
 from boundary.catalog import methods_of
 from boundary.channel import open_channel
 from boundary.context import ContextVerifier
@@ -17,12 +16,15 @@ from boundary.interceptors.shapes import handlers_of
 from boundary.key_files import load_or_create
 from boundary.metrics import CallMetrics
 from boundary.pages import PageSealer
-from boundary.peers import read_peer_token
+from boundary.peers import PeerVerifier, read_peer_token
 from boundary.resolver_client import ResolverContexts, ResolverKeys, TenantWatch
 from boundary.server import Server
 from boundary.settings import ProcessSettings
 from boundary.tenants import LiveCalls, TenantStates
 from boundary.tls import load_tls
+from boundary.trail.metrics import TrailMetrics
+from boundary.trail.opening import open_audit
+from boundary.trail.shipping import Shipper
 from silo.policy.v1 import policy_pb2
 
 
@@ -50,24 +52,39 @@ class ServiceRuntime:
         self.tls = load_tls(settings.tls_folder)
         self._channel = open_channel(settings.resolver_address, tls=self.tls)
         peer_token = read_peer_token(settings.peers_folder, service)
+        self._peers = settings.peers_folder
         self.live_calls = LiveCalls()
         self.states = TenantStates(self.live_calls)
         self.verifier = ContextVerifier(audience=service, keys=ResolverKeys(self._channel))
         self.contexts = ResolverContexts(self._channel, peer_token=peer_token, states=self.states)
         self._watch = TenantWatch(self._channel, peer_token=peer_token, states=self.states)
-        self.audit = AuditLog(settings.audit_folder, service=service)
+        self.audit = open_audit(settings, service=service, known=self.states.knows)
+        self._shipper = Shipper(self.audit, settings, peer_token=peer_token, tls=self.tls)
         self.metrics = CallMetrics()
+        self.metrics.registry.register(TrailMetrics(self.audit, self._shipper))
         self.pages = PageSealer(load_or_create(settings.keys_folder, f"{service}-pages"))
 
-    def chain(self, authenticator: stages.Authenticator | None = None) -> Chain:
-        """The chain of a tenant-facing service: it takes contexts, or what authenticator takes instead."""
+    def chain(
+        self, authenticator: stages.Authenticator | None = None, *, peers: bool = False
+    ) -> Chain:
+        """The chain of a tenant-facing service: it takes contexts, or what authenticator takes instead.
+
+        Args:
+            peers: whether it takes platform services' own tokens, too, for methods that ask for one.
+        """
         authenticator = authenticator or stages.ContextAuthenticator(self.verifier)
+        by_credential: dict[policy_pb2.Credential.ValueType, stages.Authenticator] = {
+            policy_pb2.CREDENTIAL_CONTEXT: authenticator
+        }
+        if peers:
+            verifier = PeerVerifier(self._peers)
+            by_credential[policy_pb2.CREDENTIAL_PEER] = stages.PeerAuthenticator(verifier)
         return Chain(
             [
                 stages.Identify(),
                 stages.Measure(self.metrics),
                 stages.Audit(self.audit),
-                stages.Authenticate({policy_pb2.CREDENTIAL_CONTEXT: authenticator}),
+                stages.Authenticate(by_credential),
                 stages.Reside(*self._regions),
                 stages.Track(self.live_calls, self.states),
                 stages.Authorise(),
@@ -83,19 +100,20 @@ class ServiceRuntime:
         routes: Sequence[web.RouteDef] = (),
         background: Sequence[Callable[[], Awaitable[None]]] = (),
         close: Sequence[Callable[[], object]] = (),
+        peers: bool = False,
     ) -> Server:
         """The server over servicers, by proto service name. It is ready once the tenants' states are known."""
         methods = methods_of(self._service)
         return Server(
             name=self._service,
             listen=listen,
-            handler=handlers_of(methods, servicers, self.chain()),
+            handler=handlers_of(methods, servicers, self.chain(peers=peers)),
             services=tuple(servicers),
             http=HttpServer(
                 http_listen, metrics=self.metrics, ready=self._watch.synced.is_set, routes=routes
             ),
             tls=self.tls,
             drain_seconds=self._settings.drain_seconds,
-            background=(self._watch.run, *background),
+            background=(self._watch.run, self._shipper.run, *background),
             close=(*close, self.audit.close),
         )

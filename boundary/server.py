@@ -14,9 +14,12 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from boundary.accepting import accepting_server
 from boundary.channel import FLOW_CONTROL
 from boundary.http import HttpServer
 from boundary.interceptors.serve import HARD_MAX_MESSAGE_BYTES, METADATA_BYTES
+from boundary.interceptors.shapes import ByPath
+from boundary.memory import keep_freed_memory
 from boundary.tls import Tls
 
 _log = logging.getLogger(__name__)
@@ -54,7 +57,7 @@ class Server:
         *,
         name: str,
         listen: str,
-        handler: grpc.GenericRpcHandler,
+        handler: ByPath,
         services: Sequence[str],
         http: HttpServer,
         tls: Tls | None,
@@ -98,7 +101,7 @@ class Server:
         """
         self._tasks = [asyncio.create_task(_forever(work)) for work in self._background]
         await self._http.start()
-        server = grpc.aio.server(options=self._options)
+        server = accepting_server(self._handler.handlers, options=self._options)
         server.add_generic_rpc_handlers((self._handler,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, _Unregistered(server))
         names = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -151,8 +154,8 @@ class Server:
 class _Unregistered:
     """A server that takes handlers and no registrations.
 
-    grpc.aio waits anew for each registered method with every call that it serves; those of
-    health and reflection cost a tenth of a small call. Generic handlers serve the same.
+    Registered are the methods that the server was made with (boundary/accepting.py). Generic handlers serve health
+    and reflection the same.
     """
 
     def __init__(self, server: grpc.aio.Server) -> None:
@@ -198,6 +201,7 @@ def _raise_file_limit() -> None:
 def run(build: Callable[[], Awaitable[Server]], *, log_level: str) -> None:
     """Builds a server and serves until the process is told to stop. The entry of every process."""
     _raise_file_limit()
+    keep_freed_memory()
     logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     async def serve() -> None:

@@ -7,16 +7,28 @@ was heard of passes: then the context's lifetime is the bound.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from boundary.context import READ, TenantContext
-from boundary.errors import SiloError, Unauthenticated, tenant_read_only, tenant_unavailable
+from boundary.errors import (
+    SiloError,
+    Unauthenticated,
+    Unavailable,
+    key_destroyed,
+    tenant_read_only,
+    tenant_unavailable,
+)
 from boundary.ids import TenantId
 from boundary.interceptors.call import Call
 
 STALE = "CONTEXT_STALE"
 """The reason with which a context of an older generation is refused; a fresh one will be taken."""
+
+_END_SECONDS = 10.0
+_END_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +38,14 @@ class TenantState:
     Attributes:
         active: whether its callers are served.
         read_only: whether they may only read, because the data is being moved.
+        key_destroyed: whether the tenant's key is destroyed, and what was encrypted under it gone for good.
     """
 
     tenant_id: TenantId
     generation: int
     active: bool
     read_only: bool = False
+    key_destroyed: bool = False
 
 
 class LiveCalls:
@@ -59,20 +73,43 @@ class LiveCalls:
         """
         self._end(tenant_id, tenant_unavailable, lambda _: True)
 
+    async def ended(self, tenant_id: TenantId) -> None:
+        """Ends every call of a tenant but the platform's own work on it; returns when they have ended.
+
+        Raises:
+            Unavailable: one of them does not end (`TENANT_BUSY`).
+        """
+        until = time.monotonic() + _END_SECONDS
+        while any(not _is_own_work(call) for call in self._calls.get(tenant_id, ())):
+            self.end(tenant_id)
+            if time.monotonic() >= until:
+                raise Unavailable("TENANT_BUSY", "a call of the tenant does not end")
+            await asyncio.sleep(_END_POLL_SECONDS)
+
     def end_writes(self, tenant_id: TenantId) -> None:
         """Ends every call of a tenant that is not a read, with the answer for a tenant that may only read."""
         self._end(
             tenant_id, tenant_read_only, lambda call: not call.method.permission.endswith(READ)
         )
 
+    def end_shredded(self, tenant_id: TenantId) -> None:
+        """Ends every call of a tenant whose key is destroyed: one that has begun may hold what it unwrapped."""
+        self._end(tenant_id, key_destroyed, lambda _: True)
+
     def _end(
         self, tenant_id: TenantId, refusal: Callable[[], SiloError], ends: Callable[[Call], bool]
     ) -> None:
         for call in tuple(self._calls.get(tenant_id, ())):
-            own_work = call.context is not None and call.context.lifecycle
-            if call.task is not None and call.refusal is None and not own_work and ends(call):
+            if call.task is None or call.refusal is not None or _is_own_work(call):
+                continue
+            if ends(call):
                 call.refusal = refusal()
                 call.task.cancel()
+
+
+def _is_own_work(call: Call) -> bool:
+    """Whether a call is the platform's own work on its tenant."""
+    return call.context is not None and call.context.lifecycle
 
 
 class TenantStates:
@@ -97,6 +134,8 @@ class TenantStates:
             self._live_calls.end(state.tenant_id)
         elif state.read_only:
             self._live_calls.end_writes(state.tenant_id)
+        if state.key_destroyed and not (known is not None and known.key_destroyed):
+            self._live_calls.end_shredded(state.tenant_id)
         for listener in self._listeners:
             listener(state)
 
@@ -124,6 +163,10 @@ class TenantStates:
         state = self._states.get(tenant_id)
         if state is not None and not state.active:
             raise tenant_unavailable()
+
+    def knows(self, tenant_id: TenantId) -> bool:
+        """Whether anything was heard of the tenant."""
+        return tenant_id in self._states
 
     def newest_generation(self, tenant_id: TenantId) -> int:
         """The newest generation that was heard of; 0 where nothing was."""

@@ -42,8 +42,8 @@ class FieldOption:
 
     @property
     def name(self) -> str:
-        """The option's name in a signature."""
-        return self.path[-1]
+        """The option's name in a signature; what is switched on by `enabled` is called by its own name."""
+        return self.path[-2] if self.path[-1] == "enabled" and self.path[1:] else self.path[-1]
 
     @property
     def flag(self) -> str:
@@ -115,7 +115,8 @@ def settable(message: Descriptor, *, skip: Iterable[str] = ()) -> Iterator[Field
                 yield FieldOption(path=(field.name,), descriptor=field)
         elif not field.is_repeated:
             for inner in kind.fields:
-                if inner.message_type is None and not inner.is_repeated:
+                settable_scalar = inner.message_type is None and not inner.is_repeated
+                if settable_scalar and not _behaves(inner, field_behavior_pb2.OUTPUT_ONLY):
                     yield FieldOption(path=(field.name, inner.name), descriptor=inner)
 
 

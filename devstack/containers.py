@@ -5,7 +5,8 @@ they are not there, and lays out for each process a folder with what it alone ma
 
     FOLDER/ca/                     the CA's private key, which no process sees
     FOLDER/PROCESS/tls/            its own certificate and key
-    FOLDER/PROCESS/peers/          its own peer token; for the resolver, which verifies them, all
+    FOLDER/PROCESS/peers/          its own peer token; for the resolver, which verifies them, all; for storage,
+                                   which verifies them, too, the digests of all
     FOLDER/PROCESS/dev-issuer/     gateway and resolver: the development issuer's public keys
     FOLDER/operator/tls/           what somebody on the inside calls the services with: `silo demo`
     FOLDER/operator/dev-issuer/    the development issuer's private key, for `silo token`
@@ -25,7 +26,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from boundary.peers import PEERS, ensure_peer_tokens
+from boundary.peers import PEERS, ensure_peer_tokens, write_peer_digests
 from devstack.addresses import PROCESSES
 from devstack.certificates import ensure_certificates
 from devstack.engine_keys import lay_out_engine_keys
@@ -59,7 +60,10 @@ def _lay_out_peer_tokens(folder: Path) -> None:
     everyone = folder / "resolver" / "peers"
     ensure_peer_tokens(everyone)
     for name in PEERS:
+        if name == "resolver":
+            continue
         _copy(everyone / f"{name}.token", folder / name / "peers" / f"{name}.token")
+    write_peer_digests(folder / "storage" / "peers", of=everyone)
 
 
 def _copy(source: Path, target: Path) -> None:

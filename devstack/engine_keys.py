@@ -9,7 +9,8 @@ Everything follows from a few random keys that are made once, so that the next s
     FOLDER/s3/ca/, FOLDER/s3/s3/   the authority for that, of which nobody else has a certificate
     FOLDER/PROCESS/aws/credentials the key that AWS's libraries find, for those who ask an engine
 
-The services' own key opens nothing; it only gets sessions of a role, each with one tenant's policy.
+The services' own keys open no tenant's object; they only get sessions of a role, each with one tenant's policy.
+That of the storage service opens the archive of the audit trail as well, which is no tenant's.
 """
 
 from __future__ import annotations
@@ -41,8 +42,13 @@ key = "s3/tls/key.pem"
 """
 """Paths are in the server's working folder."""
 
-SERVICES = ("resolver", "data", "storage")
-"""Who has the services' key."""
+SERVICES = {"resolver": "services", "data": "services", "storage": "storage"}
+"""Whose key each service has that asks an engine."""
+
+ARCHIVE = [f"{action}:email-platform-storage/audit/*" for action in ("Read", "List", "Write")]
+"""What the storage service may do in its own name, in the server's words."""
+
+_KEYS = ("operator", "services", "storage", "sts", "sse")
 
 
 def lay_out_engine_keys(folder: Path, *, operator: str) -> None:
@@ -55,18 +61,19 @@ def lay_out_engine_keys(folder: Path, *, operator: str) -> None:
         OSError, ValueError: the files can be neither read nor made.
     """
     server = folder / "s3"
-    keys = {name: load_or_create(server, name) for name in ("operator", "services", "sts", "sse")}
+    keys = {name: load_or_create(server, name) for name in _KEYS}
     identities = [
         _identity("operator", keys["operator"], ["Admin", "Read", "List", "Tagging", "Write"]),
         _identity("services", keys["services"], []),
+        _identity("storage", keys["storage"], ARCHIVE),
     ]
     _write(server / "identities.json", json.dumps({"identities": identities}))
     _write(server / "iam.json", json.dumps(_roles(keys["sts"])))
     ensure_certificates(server, "s3")
     _write(server / "security.toml", _SECURITY.format(sse=keys["sse"].hex()))
     _write(folder / operator / "aws" / "credentials", _credentials(keys["operator"]))
-    for name in SERVICES:
-        _write(folder / name / "aws" / "credentials", _credentials(keys["services"]))
+    for name, key in SERVICES.items():
+        _write(folder / name / "aws" / "credentials", _credentials(keys[key]))
 
 
 def _identity(name: str, key: bytes, actions: list[str]) -> dict[str, Any]:
@@ -95,7 +102,10 @@ def _roles(signing_key: bytes) -> dict[str, Any]:
         },
         "policies": [_policy("Objects", "Allow"), _policy("Nothing", "Deny")],
         # Tables are not the S3 server's: a session for the data service has no use of it.
-        "roles": [_role("SiloStorage", "Objects"), _role("SiloData", "Nothing")],
+        "roles": [
+            _role("SiloStorage", "Objects", of="storage"),
+            _role("SiloData", "Nothing", of="services"),
+        ],
     }
 
 
@@ -104,10 +114,10 @@ def _policy(name: str, effect: str) -> dict[str, Any]:
     return {"name": name, "document": {"Version": "2012-10-17", "Statement": [statement]}}
 
 
-def _role(name: str, policy: str) -> dict[str, Any]:
+def _role(name: str, policy: str, *, of: str) -> dict[str, Any]:
     trust = {
         "Effect": "Allow",
-        "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:user/services"},
+        "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:user/{of}"},
         "Action": ["sts:AssumeRole"],
     }
     return {

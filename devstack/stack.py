@@ -17,7 +17,7 @@ from devstack.lock import HomeLock
 from devstack.process import Process, ended_how
 from devstack.readiness import is_ready
 from devstack.settings import inherited_environment
-from devstack.supervision import Supervisor
+from devstack.supervision import MAX_BACKOFF, Supervisor
 
 TENANTS = ("A", "B", "C")
 """The tenants that a suite begins with."""
@@ -51,6 +51,7 @@ class Stack:
         drain_seconds: float = 5.0,
         report: Callable[[str], None] = lambda _: None,
         commands: Mapping[str, Sequence[str]] | None = None,
+        max_backoff: float = MAX_BACKOFF,
     ) -> None:
         """Takes the parts; nothing is touched before start.
 
@@ -60,7 +61,9 @@ class Stack:
             environment: what the processes inherit; this process's, less its own settings, where unset.
             report: is told what happens to processes once the suite is ready.
             commands: what is run for each process; the suite's own modules where unset.
+            max_backoff: how many seconds a process that ends again and again waits at the most.
         """
+        self._max_backoff = max_backoff
         self.home = home.absolute()
         self.addresses = addresses or Addresses.free()
         self._tenants = tuple(tenants)
@@ -105,7 +108,10 @@ class Stack:
             self._await_ready(time.monotonic() + timeout)
             self._onboard()
             self._supervisor = Supervisor(
-                self._processes, ready=self._is_ready, report=self._report
+                self._processes,
+                ready=self._is_ready,
+                report=self._report,
+                max_backoff=self._max_backoff,
             )
             self._supervisor.start()
         except BaseException:

@@ -11,7 +11,7 @@ from devstack.process import Process, ended_how
 
 _POLL = 0.1
 _FIRST_BACKOFF = 0.2
-_MAX_BACKOFF = 5.0
+MAX_BACKOFF = 5.0
 _SETTLED = 15.0
 
 
@@ -41,7 +41,9 @@ class Supervisor:
         *,
         ready: Callable[[str], bool],
         report: Callable[[str], None],
+        max_backoff: float = MAX_BACKOFF,
     ) -> None:
+        self._max_backoff = max_backoff
         self._processes = processes
         self._ready = ready
         self._report = report
@@ -78,7 +80,7 @@ class Supervisor:
             self._report(
                 f"{name} {how}; it starts again in {watched.backoff:.1f} s ({process.log})"
             )
-            watched.backoff = min(_MAX_BACKOFF, watched.backoff * 2)
+            watched.backoff = min(self._max_backoff, watched.backoff * 2)
         elif now >= watched.start_at:
             watched.start_at, watched.started_at, watched.ready = None, now, False
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from boundary.audit import AuditLog
 from boundary.catalog import all_methods
 from boundary.http import HttpServer
 from boundary.interceptors import stages
@@ -15,6 +14,9 @@ from boundary.server import EDGE_OPTIONS, Server
 from boundary.tenants import LiveCalls, TenantStates
 from boundary.tls import load_tls
 from boundary.tokens import TokenVerifier
+from boundary.trail.metrics import TrailMetrics
+from boundary.trail.opening import open_audit
+from boundary.trail.shipping import Shipper
 from gateway.backends import Backends
 from gateway.contexts import ContextCache
 from gateway.resolution import Resolution
@@ -34,12 +36,15 @@ async def build(settings: GatewaySettings) -> Server:
     """
     live_calls = LiveCalls()
     states = TenantStates(live_calls)
-    backends = Backends(settings.backend_addresses, tls=load_tls(settings.tls_folder))
+    tls = load_tls(settings.tls_folder)
+    backends = Backends(settings.backend_addresses, tls=tls)
     resolver = backends.unary("resolver")
     peer_token = read_peer_token(settings.peers_folder, "gateway")
     watch = TenantWatch(resolver, peer_token=peer_token, states=states)
-    audit = AuditLog(settings.audit_folder, service="gateway")
+    audit = open_audit(settings, service="gateway", known=states.knows)
+    shipper = Shipper(audit, settings, peer_token=peer_token, tls=tls)
     metrics = CallMetrics()
+    metrics.registry.register(TrailMetrics(audit, shipper))
     by_token = stages.TokenAuthenticator(TokenVerifier(load_issuers(settings)))
     chain = Chain(
         [
@@ -70,7 +75,7 @@ async def build(settings: GatewaySettings) -> Server:
         http=HttpServer(settings.gateway_http_listen, metrics=metrics, ready=watch.synced.is_set),
         tls=load_tls(settings.gateway_tls_folder, mutual=False),
         drain_seconds=settings.drain_seconds,
-        background=(watch.run, backends.hold_open),
+        background=(watch.run, backends.hold_open, shipper.run),
         close=(audit.close,),
         options=EDGE_OPTIONS,
     )

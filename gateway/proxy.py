@@ -19,15 +19,8 @@ import grpc
 from boundary.channel import keep_ending, what_ended
 from boundary.interceptors.call import Call
 from boundary.interceptors.chain import Chain
-from boundary.interceptors.serve import (
-    MAX_MESSAGE_BYTES,
-    Rpc,
-    message_too_large,
-    metadata_of,
-    read_bytes,
-    serve,
-)
-from boundary.interceptors.shapes import HandlerOf, stream_handler, unary_handler
+from boundary.interceptors.serve import Rpc, read_bytes, read_request
+from boundary.interceptors.shapes import AnyHandler, handler_for
 from boundary.metadata import ADMITTED_KEY, Metadata
 from gateway.failures import failure_of, passed_on
 from gateway.forwarding import Forwarding
@@ -37,38 +30,30 @@ Upstream = Any
 """A call to the service behind: one of grpc.aio's call objects, whose common base has no reading or writing."""
 
 
-def handler_of(forwarding: Forwarding, chain: Chain) -> HandlerOf:
+def handler_of(forwarding: Forwarding, chain: Chain) -> AnyHandler:
     """The gRPC handler that forwards calls of a method."""
     method = forwarding.method
-    if method.client_streaming and method.server_streaming:
-        return stream_handler(
-            grpc.stream_stream_rpc_method_handler(_stream_stream(forwarding, chain))
-        )
-    if method.client_streaming:
-        return stream_handler(
-            grpc.stream_unary_rpc_method_handler(_stream_unary(forwarding, chain))
-        )
-    if method.server_streaming:
-        return stream_handler(
-            grpc.unary_stream_rpc_method_handler(_unary_stream(forwarding, chain))
-        )
-    return unary_handler(chain, method, _unary_unary(forwarding))
+    shapes: dict[tuple[bool, bool], Callable[[Forwarding], Any]] = {
+        (False, False): _unary_unary,
+        (False, True): _unary_stream,
+        (True, False): _stream_unary,
+        (True, True): _stream_stream,
+    }
+    handle = shapes[method.client_streaming, method.server_streaming](forwarding)
+    return handler_for(chain, method, handle, server_streaming=method.server_streaming)
 
 
-def _unary_unary(forwarding: Forwarding) -> Callable[[Call, bytes], Awaitable[bytes]]:
+def _unary_unary(forwarding: Forwarding) -> Callable[[Call, Rpc], Awaitable[bytes]]:
     upstream = UnaryMethod(forwarding.channel, forwarding.method.path)
 
-    async def handle(call: Call, raw: bytes) -> bytes:
-        if len(raw) > MAX_MESSAGE_BYTES:
-            raise message_too_large()
-        return await forwarding.start(call, upstream, raw)
+    async def handle(call: Call, rpc: Rpc) -> bytes:
+        return await forwarding.start(call, upstream, await read_request(rpc, call))
 
     return handle
 
 
-def _unary_stream(forwarding: Forwarding, chain: Chain) -> Any:
-    method = forwarding.method
-    open_call: Any = forwarding.channel.unary_stream(method.path)
+def _unary_stream(forwarding: Forwarding) -> Callable[[Call, Rpc], Awaitable[None]]:
+    open_call: Any = forwarding.channel.unary_stream(forwarding.method.path)
 
     async def start(
         metadata: Metadata, seconds: float | None, raw: bytes
@@ -76,61 +61,49 @@ def _unary_stream(forwarding: Forwarding, chain: Chain) -> Any:
         upstream = open_call(raw, metadata=metadata, timeout=seconds)
         return upstream, _message(await upstream.read())
 
-    async def behaviour(raw: bytes, rpc: Rpc) -> None:
-        async def handle(call: Call, _: None) -> None:
-            if len(raw) > MAX_MESSAGE_BYTES:
-                raise message_too_large()
-            upstream, first = await forwarding.start(call, start, raw)
-            with _Ending(upstream):
-                await _pass_initial_metadata(upstream, rpc)
+    async def handle(call: Call, rpc: Rpc) -> None:
+        raw = await read_request(rpc, call)
+        upstream, first = await forwarding.start(call, start, raw)
+        with _Ending(upstream):
+            await _pass_initial_metadata(upstream, rpc)
+            await _pass_responses(upstream, rpc, call, first)
+
+    return handle
+
+
+def _stream_unary(forwarding: Forwarding) -> Callable[[Call, Rpc], Awaitable[bytes]]:
+    open_call: Any = forwarding.channel.stream_unary(forwarding.method.path)
+
+    async def start(metadata: Metadata, seconds: float | None) -> Upstream:
+        return await _admitted(keep_ending(open_call(metadata=metadata, timeout=seconds)))
+
+    async def handle(call: Call, rpc: Rpc) -> bytes:
+        upstream = await forwarding.start(call, start)
+        with _Ending(upstream):
+            await _pass_initial_metadata(upstream, rpc)
+            async with _passing_requests(upstream, rpc, call):
+                response: bytes = await _answer(upstream, call)
+            rpc.set_trailing_metadata(passed_on(await upstream.trailing_metadata()))
+        return response
+
+    return handle
+
+
+def _stream_stream(forwarding: Forwarding) -> Callable[[Call, Rpc], Awaitable[None]]:
+    open_call: Any = forwarding.channel.stream_stream(forwarding.method.path)
+
+    async def start(metadata: Metadata, seconds: float | None) -> Upstream:
+        return await _admitted(keep_ending(open_call(metadata=metadata, timeout=seconds)))
+
+    async def handle(call: Call, rpc: Rpc) -> None:
+        upstream = await forwarding.start(call, start)
+        with _Ending(upstream):
+            await _pass_initial_metadata(upstream, rpc)
+            async with _passing_requests(upstream, rpc, call):
+                first = await _next_response(upstream, call)
                 await _pass_responses(upstream, rpc, call, first)
 
-        await serve(chain, method, handle, metadata_of(rpc), None, rpc)
-
-    return behaviour
-
-
-def _stream_unary(forwarding: Forwarding, chain: Chain) -> Any:
-    method = forwarding.method
-    open_call: Any = forwarding.channel.stream_unary(method.path)
-
-    async def behaviour(_: object, rpc: Rpc) -> bytes:
-        async def start(metadata: Metadata, seconds: float | None) -> Upstream:
-            return await _admitted(keep_ending(open_call(metadata=metadata, timeout=seconds)))
-
-        async def handle(call: Call, _: None) -> bytes:
-            upstream = await forwarding.start(call, start)
-            with _Ending(upstream):
-                await _pass_initial_metadata(upstream, rpc)
-                async with _passing_requests(upstream, rpc, call):
-                    response: bytes = await _answer(upstream, call)
-                rpc.set_trailing_metadata(passed_on(await upstream.trailing_metadata()))
-            return response
-
-        return await serve(chain, method, handle, metadata_of(rpc), None, rpc)
-
-    return behaviour
-
-
-def _stream_stream(forwarding: Forwarding, chain: Chain) -> Any:
-    method = forwarding.method
-    open_call: Any = forwarding.channel.stream_stream(method.path)
-
-    async def behaviour(_: object, rpc: Rpc) -> None:
-        async def start(metadata: Metadata, seconds: float | None) -> Upstream:
-            return await _admitted(keep_ending(open_call(metadata=metadata, timeout=seconds)))
-
-        async def handle(call: Call, _: None) -> None:
-            upstream = await forwarding.start(call, start)
-            with _Ending(upstream):
-                await _pass_initial_metadata(upstream, rpc)
-                async with _passing_requests(upstream, rpc, call):
-                    first = await _next_response(upstream, call)
-                    await _pass_responses(upstream, rpc, call, first)
-
-        await serve(chain, method, handle, metadata_of(rpc), None, rpc)
-
-    return behaviour
+    return handle
 
 
 async def _admitted(upstream: Upstream) -> Upstream:

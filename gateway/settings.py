@@ -16,7 +16,6 @@ class GatewaySettings(ProcessSettings):
         gateway_tls_folder: `cert.pem` and `key.pem` for TLS with callers, who prove themselves by their JWT; in
             the clear where unset.
         data_address: where the data service is.
-        storage_address: where the storage service is.
         search_address: where the search service is.
     """
 
@@ -24,7 +23,6 @@ class GatewaySettings(ProcessSettings):
     gateway_http_listen: str = "127.0.0.1:8080"
     gateway_tls_folder: Path | None = None
     data_address: str = "127.0.0.1:50052"
-    storage_address: str = "127.0.0.1:50053"
     search_address: str = "127.0.0.1:50054"
 
     @property

@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 import grpc
-from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it has no stubs
+from grpc._cython import cygrpc
 
 from boundary.metadata import Metadata
 

@@ -95,6 +95,7 @@ def make_context(
     audience: str = "data",
     principal: str = "alice",
     max_object_bytes: int = 0,
+    **subject: Any,
 ) -> TenantContext:
     """A verified context for a tenant. Works inside and outside of a running event loop."""
     token = mint_token(
@@ -103,7 +104,18 @@ def make_context(
         audience=audience,
         principal=principal,
         max_object_bytes=max_object_bytes,
+        **subject,
     )
     verifier = ContextVerifier(audience=audience, keys=LocalKeys(signing_keys()))
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(asyncio.run, verifier.verify(token)).result()
+
+
+def make_lifecycle_context(
+    tenant_id: str, *, audience: str = "data", **token: Any
+) -> TenantContext:
+    """A verified context for the platform's own work on a tenant."""
+    minted = mint_lifecycle_token(tenant_id, audience=audience, **token)
+    verifier = ContextVerifier(audience=audience, keys=LocalKeys(signing_keys()))
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(asyncio.run, verifier.verify(minted)).result()

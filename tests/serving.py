@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import grpc
 
+from boundary.accepting import accepting_server
 from boundary.audit import AuditLog
 from boundary.catalog import methods_of
 from boundary.channel import open_channel
@@ -23,6 +23,7 @@ from boundary.resolver_client import rich_status
 from boundary.tenants import LiveCalls, TenantStates
 from services.resolver.local_keys import LocalKeys
 from silo.policy.v1 import policy_pb2
+from tests.audit_records import Record, records_in
 from tests.contexts import mint_token, signing_keys
 
 
@@ -33,12 +34,14 @@ class Serving:
     channel: grpc.aio.Channel
     address: str
     states: TenantStates
-    audit_path: Path
+    audit: AuditLog
+    audit_folder: Path
     service: str
 
-    def records(self) -> list[dict[str, object]]:
-        """The audit records so far."""
-        return [json.loads(line) for line in self.audit_path.read_text().splitlines()]
+    def records(self, *, phase: str = "") -> list[Record]:
+        """The audit records so far: those of calls that ended, or of a phase."""
+        self.audit.flush()
+        return records_in(self.audit_folder, phase=phase)
 
     def metadata(self, tenant_id: str, **claims: object) -> tuple[tuple[str, str], ...]:
         """Metadata with a context for the service."""
@@ -48,12 +51,17 @@ class Serving:
 
 @asynccontextmanager
 async def serving(
-    service: str, servicers: Mapping[str, object], folder: Path, *, region: str = "local"
+    service: str,
+    servicers: Mapping[str, object],
+    folder: Path,
+    *,
+    region: str = "local",
+    strict: bool = False,
 ) -> AsyncIterator[Serving]:
     """Serves servicers as a service of the suite would, with contexts of the tests' own key."""
     live_calls = LiveCalls()
     states = TenantStates(live_calls)
-    audit = AuditLog(folder, service=service)
+    audit = AuditLog(folder, service=service, keys=folder / "keys", strict=strict)
     verifier = ContextVerifier(audience=service, keys=LocalKeys(signing_keys()))
     authenticator = stages.ContextAuthenticator(verifier)
     chain = Chain(
@@ -72,8 +80,10 @@ async def serving(
         for method in methods_of(service)
         if method.descriptor.containing_service.full_name in servicers
     ]
-    server = grpc.aio.server(options=(("grpc.max_receive_message_length", 16 * 1024 * 1024),))
-    server.add_generic_rpc_handlers((handlers_of(methods, servicers, chain),))
+    handlers = handlers_of(methods, servicers, chain)
+    options = (("grpc.max_receive_message_length", 16 * 1024 * 1024),)
+    server = accepting_server(handlers.handlers, options=options)
+    server.add_generic_rpc_handlers((handlers,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     channel = open_channel(f"127.0.0.1:{port}")
@@ -82,7 +92,8 @@ async def serving(
             channel=channel,
             address=f"127.0.0.1:{port}",
             states=states,
-            audit_path=folder / f"{service}.jsonl",
+            audit=audit,
+            audit_folder=folder,
             service=service,
         )
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from asyncio import Task
+from asyncio import Future, Task
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +43,8 @@ class Call:
         admitted: whether it passed the whole chain.
         recorded_downstream: whether a service behind this one has the call, and so records it however it ends.
         peer_service: the platform service that calls, for methods that take a peer's token.
+        opened: whether the beginning of a stream has been recorded.
+        recorded: what is done once the call's record is durable, where its answer is to wait for that.
     """
 
     method: Called
@@ -64,6 +66,8 @@ class Call:
     admitted: bool = field(init=False, default=False)
     recorded_downstream: bool = field(init=False, default=False)
     peer_service: str = field(init=False, default="")
+    opened: bool = field(init=False, default=False)
+    recorded: Future[None] | None = field(init=False, default=None)
 
     @property
     def tenant(self) -> TenantContext:

@@ -37,6 +37,7 @@ class Chain:
             raise ValueError(f"the chain's stages are out of order: {[s.name for s in stages]}")
         self._stages = tuple(stages)
         # What a stage leaves to its base class is left out of every call.
+        self._begin = tuple(s.begin for s in stages if type(s).begin is not Stage.begin)
         self._enter = tuple(s.enter for s in stages if type(s).enter is not Stage.enter)
         self._leave = tuple(s.leave for s in reversed(stages) if type(s).leave is not Stage.leave)
 
@@ -56,6 +57,20 @@ class Chain:
             if pending is not None:
                 await pending
         call.admitted = True
+
+    async def begin(self, call: Call) -> None:
+        """Says to every stage that a stream which passed the chain begins: the next message may be its first.
+
+        Raises:
+            SiloError: a stage lets no message through.
+        """
+        if call.opened:
+            return
+        call.opened = True
+        for begin in self._begin:
+            pending = begin(call)
+            if pending is not None:
+                await pending
 
     def leave(self, call: Call) -> None:
         """Takes the call back through every stage in reverse, however far it came.

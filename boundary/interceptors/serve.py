@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 
 import grpc
 
+from boundary.audit import durable
 from boundary.catalog import Called
 from boundary.errors import (
     Cancelled,
+    InvalidArgument,
     ResourceExhausted,
     SiloError,
     bounded,
@@ -23,7 +25,6 @@ from boundary.interceptors.endings import why_ended, why_failed
 from boundary.metadata import REQUEST_ID_KEY, STATUS_KEY, Metadata
 
 T = TypeVar("T")
-M = TypeVar("M")
 Rpc = grpc.aio.ServicerContext[Any, Any]
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -52,15 +53,14 @@ class Relayed(SiloError):
         self.trailers = trailers
 
 
-async def serve(  # noqa: PLR0917 - by place, because gRPC calls what is left of it when the first four are bound
+async def serve(
     chain: Chain,
     method: Called,
-    handle: Callable[[Call, M], Awaitable[T]],
-    metadata: Metadata,
-    message: M,
+    handle: Callable[[Call, Rpc], Awaitable[T]],
+    _: object,
     rpc: Rpc,
 ) -> T:
-    """What handle returns for a call that passed the chain, given the call and its message.
+    """What handle returns for a call that passed the chain. gRPC's iterator over the messages is not used.
 
     Whatever is raised on the way becomes the call's status, with one ErrorInfo, and is recorded by the chain
     before the caller has its answer.
@@ -69,14 +69,14 @@ async def serve(  # noqa: PLR0917 - by place, because gRPC calls what is left of
     started = time.monotonic()
     call = Call(
         method=method,
-        metadata=metadata,
+        metadata=tuple(rpc.invocation_metadata() or ()),
         deadline=None if remaining is None else started + remaining,
         started=started,
         task=asyncio.current_task(),
     )
     try:
         await chain.enter(call)
-        result = await handle(call, message)
+        result = await handle(call, rpc)
     except asyncio.CancelledError:
         error = why_ended(call)
         _close(chain, call, error)
@@ -93,14 +93,14 @@ async def serve(  # noqa: PLR0917 - by place, because gRPC calls what is left of
         _close(chain, call, error)
     else:
         chain.leave(call)
-        return result
-    await _abort(rpc, call, error)
+        if call.recorded is None:
+            return result
+        unrecorded = await why_unrecorded(call)
+        if unrecorded is None:
+            return result
+        error = unrecorded
+    await _abort(rpc, call, await why_unrecorded(call) or error)
     raise AssertionError("abort always raises")
-
-
-def metadata_of(rpc: Rpc) -> Metadata:
-    """The caller's metadata."""
-    return tuple(rpc.invocation_metadata() or ())
 
 
 async def read_message(rpc: Rpc, call: Call) -> bytes | None:
@@ -116,13 +116,25 @@ async def read_message(rpc: Rpc, call: Call) -> bytes | None:
     return raw
 
 
+async def read_request(rpc: Rpc, call: Call) -> bytes:
+    """The one message of a caller that sends one.
+
+    Raises:
+        ResourceExhausted: the message is over the limit.
+        InvalidArgument: the caller ended its stream without a message.
+        Cancelled: see read_bytes.
+    """
+    raw = await rpc.read()
+    if not isinstance(raw, bytes):
+        await _settle(rpc, call)
+        raise InvalidArgument("message", "is missing", reason="MESSAGE_MISSING")
+    if len(raw) > MAX_MESSAGE_BYTES:
+        raise message_too_large()
+    return raw
+
+
 async def read_bytes(rpc: Rpc, call: Call) -> bytes | None:
     """The caller's next message, whatever its size, or None once the caller has ended its stream.
-
-    grpc.aio's read answers EOF where the caller half-closed and also where the call was cut off, in which case
-    it cancels the call's task a moment later. What was cut off must never pass for complete. A second read goes
-    through gRPC's core behind the event that tells of the cut, so that by its return the task is being cancelled
-    if it ever will be.
 
     Raises:
         Cancelled: the call was cut off; raised where another task than the call's own reads.
@@ -130,10 +142,23 @@ async def read_bytes(rpc: Rpc, call: Call) -> bytes | None:
     raw = await rpc.read()
     if isinstance(raw, bytes):
         return raw
+    await _settle(rpc, call)
+    return None
+
+
+async def _settle(rpc: Rpc, call: Call) -> None:
+    """Returns where the caller has ended its stream, and does not where the call was cut off.
+
+    grpc.aio's read answers EOF in both cases, and in the second cancels the call's task a moment later. What was
+    cut off must never pass for complete. A second read goes through gRPC's core behind the event that tells of
+    the cut, so that by its return the task is being cancelled if it ever will be.
+
+    Raises:
+        Cancelled: the call was cut off; raised where another task than the call's own reads.
+    """
     await rpc.read()
     if call.task is not None and call.task.cancelling():
         raise Cancelled("CALLER_GONE", "the caller cancelled the call")
-    return None
 
 
 def message_too_large() -> ResourceExhausted:
@@ -141,6 +166,17 @@ def message_too_large() -> ResourceExhausted:
     return ResourceExhausted(
         "MESSAGE_TOO_LARGE", f"a message may have {MAX_MESSAGE_BYTES} bytes", field="message"
     )
+
+
+async def why_unrecorded(call: Call) -> SiloError | None:
+    """None once the call's record is durable, or is not to be waited for; else what its caller is told instead."""
+    if call.recorded is None:
+        return None
+    try:
+        await durable(call.recorded)
+    except SiloError as error:
+        return error
+    return None
 
 
 def _close(chain: Chain, call: Call, error: SiloError) -> None:

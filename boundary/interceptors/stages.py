@@ -6,7 +6,7 @@ import random
 from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
-from boundary.audit import AuditLog
+from boundary.audit import AuditLog, durable
 from boundary.context import CONTEXT_KEY, ContextVerifier, TenantContext
 from boundary.errors import Unauthenticated
 from boundary.ids import PrincipalId, TenantId, is_request_id
@@ -27,6 +27,9 @@ class Stage:
 
     def enter(self, call: Call) -> Awaitable[None] | None:
         """Lets the call go on, or raises a SiloError; returns what is to be awaited first, if anything."""
+
+    def begin(self, call: Call) -> Awaitable[None] | None:
+        """Runs before the first message of a stream; returns what is to be awaited first, if anything."""
 
     def leave(self, call: Call) -> None:
         """Runs when the call has ended, however far it came; `call.error` tells how."""
@@ -76,10 +79,15 @@ class Audit(Stage):
         if self._log.behind:
             self._log.require_writable()
 
+    def begin(self, call: Call) -> Awaitable[None] | None:
+        """Records that a stream begins: were the process killed within it, nothing else would tell of it."""
+        waiter = self._log.record(call, status="", reason="", allowed=True, begin=True)
+        return None if waiter is None else durable(waiter)
+
     def leave(self, call: Call) -> None:
         """Records the call, unless a service behind this one does."""
         if not call.recorded_downstream:
-            self._log.record(
+            call.recorded = self._log.record(
                 call,
                 status=call.status,
                 reason=call.error.reason if call.error else "",

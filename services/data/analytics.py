@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from boundary.context import TenantContext
 from boundary.errors import InvalidArgument
 from boundary.ids import parse_request_id
+from boundary.scope import Partition
 from services.data import changes
 from services.data.changes import Clock
 from services.data.codec import NANOS
@@ -115,7 +116,7 @@ class Analytics:
         updates: list[Write] = [
             Update(
                 sort_key=shard_key(f"{_PREFIX}#{each.date}#{each.metric}", shard),
-                set=_index_entry(tenant, each, shard),
+                set=index_entry(tenant.partition, each.date, each.metric, shard),
                 add={"value": each.value},
             )
             for each in increments
@@ -183,7 +184,7 @@ class Analytics:
                 limit=_PAGE,
                 position=position,
                 index=None if metric is None else "GSI1",
-                index_key="" if metric is None else _metric_key(tenant, metric),
+                index_key="" if metric is None else _metric_key(tenant.partition, metric),
             )
             for stored in page.items:
                 yield stored
@@ -192,14 +193,36 @@ class Analytics:
             position = page.position
 
 
-def _metric_key(tenant: TenantContext, metric: str) -> str:
-    return tenant.partition.index_key(_PREFIX, "METRIC", metric)
+def _metric_key(partition: Partition, metric: str) -> str:
+    return partition.index_key(_PREFIX, "METRIC", metric)
 
 
-def _index_entry(tenant: TenantContext, counter: Counter, shard: int) -> Item:
-    """Shards stand apart in the index too, or its one item would take all their writes."""
-    order = shard_key(counter.date, shard)
-    return {"GSI1PK": _metric_key(tenant, counter.metric), "GSI1SK": order}
+def index_entry(partition: Partition, date: str, metric: str, shard: int = 0) -> Item:
+    """What places a counter in the index.
+
+    Shards stand apart in the index too, or its one item would take all their writes.
+    """
+    return {"GSI1PK": _metric_key(partition, metric), "GSI1SK": shard_key(date, shard)}
+
+
+def counter_at(stored: Stored) -> tuple[str, str, int] | None:
+    """The date, metric and value of a counter or of one of its shards; None for any other item."""
+    entity, *rest = stored.sort_key.split(SEPARATOR)
+    if entity != _PREFIX:
+        return None
+    date, metric, *_shard = rest
+    return date, metric, _number(stored.item)
+
+
+def sort_key_of(date: str, metric: str, *, path: str) -> str:
+    """Where a counter stands that is not spread.
+
+    Raises:
+        InvalidArgument: the date or the metric is out of grammar.
+    """
+    _day(date, f"{path}.date")
+    _require_metric(metric, f"{path}.metric")
+    return f"{_PREFIX}#{date}#{metric}"
 
 
 def _number(item: Item) -> int:

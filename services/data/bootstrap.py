@@ -14,18 +14,30 @@ from services.data import servicer, tenant_servicer
 from services.data.analytics import Analytics
 from services.data.config import Configs
 from services.data.content import StorageContent
+from services.data.data_keys import ItemKeyRecords
 from services.data.entities import Batches
+from services.data.erasure import SubjectErasure
 from services.data.intents import Intents
+from services.data.lifecycle import ItemLifecycle
+from services.data.lifecycle_servicer import LifecycleServicer
 from services.data.operations import Entities
 from services.data.ports import Table, TemplateContent
 from services.data.recovery import Recovery
+from services.data.reencryption import Reencryption
+from services.data.reencryption_servicer import ReencryptionServicer
+from services.data.sealed_table import SealedTable
 from services.data.settings import DataSettings
 from services.data.templates import Templates
+from services.data.transport import ItemTransport
+from services.data.transport_servicer import TransportServicer
 from services.engines.credentials import ServiceCredentials
 from services.engines.settings import load_engines
+from services.keys.guard import GuardedDataKeys
+from services.keys.opening import open_keys
+from services.keys.ring import KeyRing
 from services.table.capacity import CapacityMeter
-from services.table.guard import GuardedTable
 from services.table.opening import open_tables
+from services.table.purge_guard import GuardedPurgeableTable
 
 PACKAGE = "silo.data.v1"
 
@@ -58,6 +70,7 @@ def wire(*, table: Table, content: TemplateContent, pages: PageSealer) -> Wired:
             f"{PACKAGE}.AnalyticsService": tenant_servicer.AnalyticsServicer(
                 Analytics(table=table)
             ),
+            f"{PACKAGE}.TransportService": TransportServicer(ItemTransport(table=table)),
         },
     )
 
@@ -74,7 +87,21 @@ async def build(settings: DataSettings) -> Server:
         path=settings.table_path,
         readers=settings.data_table_readers,
     )
-    table = GuardedTable(ByRegion(tables.by_region))
+    guarded = GuardedPurgeableTable(ByRegion(tables.by_region))
+    keys = await open_keys(
+        engines,
+        folder=settings.tenant_keys_folder,
+        credentials=credentials.s3,
+        ensure=credentials.ensure,
+    )
+    ring = KeyRing(
+        GuardedDataKeys(ByRegion(keys.by_region)),
+        ItemKeyRecords(guarded),
+        seconds=settings.key_seconds,
+    )
+    runtime.states.on_change(ring.observe)
+    table = SealedTable(guarded, ring)
+    reencryption = Reencryption(engine=guarded, sealed=table, ring=ring)
     content = StorageContent(
         open_channel(settings.storage_address, tls=runtime.tls), runtime.contexts
     )
@@ -89,7 +116,14 @@ async def build(settings: DataSettings) -> Server:
     return runtime.server(
         listen=settings.data_listen,
         http_listen=settings.data_http_listen,
-        servicers=wired.servicers,
+        servicers={
+            **wired.servicers,
+            f"{PACKAGE}.LifecycleService": LifecycleServicer(
+                ItemLifecycle(table=guarded, live_calls=runtime.live_calls),
+                SubjectErasure(table=table, engine=guarded),
+            ),
+            f"{PACKAGE}.ReencryptionService": ReencryptionServicer(reencryption, runtime.pages),
+        },
         background=(recovery.run, *tables.background),
-        close=(*tables.close, credentials.close),
+        close=(*tables.close, *keys.close, credentials.close),
     )

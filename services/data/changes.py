@@ -98,7 +98,7 @@ def created_item(
     for name, rule in kind.rules.items():
         rule(getattr(message, name), f"{path}.{name}")
     item = {**kind.defaults, **kind.codec.encode(message, path=path), "create_time": at}
-    return _finished(kind, tenant, entity_id, item, at=at)
+    return finished_item(kind, tenant, entity_id, item, at=at)
 
 
 def changed_item(
@@ -134,7 +134,7 @@ def changed_item(
             rule(getattr(message, name), f"{path}.{name}")
     kept = {name: value for name, value in existing.items() if name not in mask}
     item = {**kind.defaults, **kept, **kind.codec.encode(message, path=path, fields=mask)}
-    return _finished(kind, tenant, entity_id, item, at=at)
+    return finished_item(kind, tenant, entity_id, item, at=at)
 
 
 def mask_fields(
@@ -181,9 +181,10 @@ def _require_size(message: Message, path: str) -> None:
         raise too_large(path)
 
 
-def _finished(
+def finished_item(
     kind: Kind[M], tenant: TenantContext, entity_id: EntityId, item: Item, *, at: int
 ) -> Item:
+    """The item as changed, with what follows from its attributes: time, etag, counts, index entries."""
     item["update_time"] = at
     item["etag"] = new_etag()
     item.pop("recipient_count", None)

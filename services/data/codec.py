@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 
 from boundary.errors import InvalidArgument
 from services.table.ports import Item, Value
+from silo.policy.v1 import policy_pb2
 
 M = TypeVar("M", bound=Message)
 ToValue = Callable[[Any, str], Value]
@@ -52,6 +53,7 @@ class Codec(Generic[M]):
     Attributes:
         settable: the fields that a caller may set, in the order of the descriptor.
         fixed: the other fields: output only, immutable, the name, the etag.
+        sensitive: the fields that are stored encrypted where the tenant has encryption.
     """
 
     def __init__(self, message_type: type[M]) -> None:
@@ -64,6 +66,7 @@ class Codec(Generic[M]):
         fields: list[Any] = list(message_type.DESCRIPTOR.fields)
         self.settable = tuple(field.name for field in fields if _is_settable(field))
         self.fixed = frozenset(field.name for field in fields) - frozenset(self.settable)
+        self.sensitive = frozenset(field.name for field in fields if _is_sensitive(field))
         self._settable_fields = {
             field.name: _field(field) for field in fields if field.name in self.settable
         }
@@ -122,6 +125,10 @@ class Codec(Generic[M]):
 def _is_settable(field: FieldDescriptor) -> bool:
     behaviors = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
     return field.name != _ETAG and _UNSETTABLE.isdisjoint(behaviors)
+
+
+def _is_sensitive(field: FieldDescriptor) -> bool:
+    return bool(field.GetOptions().Extensions[policy_pb2.sensitive])
 
 
 def _is_map(field: FieldDescriptor) -> bool:

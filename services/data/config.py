@@ -47,7 +47,7 @@ class Configs:
         Raises:
             NotFound: the tenant has no record.
         """
-        return _config_of(await self._item(tenant))
+        return config_of(await self._item(tenant))
 
     async def update(
         self, tenant: TenantContext, *, message: TenantConfig, paths: Sequence[str]
@@ -79,7 +79,7 @@ class Configs:
             settings = {**kept, **changed, "update_time": self._clock()}
             written = await self._write(tenant, existing, settings)
             if written is not None:
-                return _config_of(written)
+                return config_of(written)
         raise contended(NAME)
 
     async def _write(self, tenant: TenantContext, existing: Item, settings: Item) -> Item | None:
@@ -114,7 +114,19 @@ def _etag_of(item: Item) -> str:
     return etag if isinstance(etag, str) else INITIAL_ETAG
 
 
-def _config_of(item: Item) -> TenantConfig:
+def settings_item(message: TenantConfig, *, path: str) -> Item:
+    """All settings of a message, as they stand in the record.
+
+    Raises:
+        InvalidArgument: a field breaks its rule.
+    """
+    for name, rule in _RULES.items():
+        rule(getattr(message, name), f"{path}.{name}")
+    return _CODEC.encode(message, path=path)
+
+
+def config_of(item: Item) -> TenantConfig:
+    """The settings in a tenant's record."""
     shown: Item = {**_settings_of(item), "etag": _etag_of(item)}
     if "display_name" in item:
         shown["display_name"] = item["display_name"]

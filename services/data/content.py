@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import grpc
+from google.rpc import error_details_pb2
 
 from boundary.channel import keep_ending, what_ended
 from boundary.context import CONTEXT_KEY, TenantContext
 from boundary.delegation import ContextSource
 from boundary.errors import (
+    DataLoss,
+    FailedPrecondition,
     Internal,
     ResourceExhausted,
     SiloError,
@@ -141,12 +144,25 @@ def content_error(error: grpc.aio.AioRpcError) -> SiloError:
     # ending. What ended the call is lost with it.
     if code in _UNCERTAIN or (code == grpc.StatusCode.INTERNAL and info is None):
         return unreachable("storage")
-    reason = info.reason if info is not None else ""
     if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return ResourceExhausted(reason or "STORAGE_FULL", status.message or "storage is full")
+        reason = info.reason if info is not None else "STORAGE_FULL"
+        return ResourceExhausted(reason, status.message or "storage is full")
     if code == grpc.StatusCode.UNAUTHENTICATED:
         # The tenant's generation has changed in between; a retry comes with a fresh context.
         return Unavailable("CONTEXT_REFUSED", "the tenant context was renewed; try again")
     if code == grpc.StatusCode.PERMISSION_DENIED:
         return tenant_unavailable()
-    return Internal()
+    return _about_keys(code, status.message, info) or Internal()
+
+
+def _about_keys(
+    code: grpc.StatusCode, message: str, info: error_details_pb2.ErrorInfo | None
+) -> SiloError | None:
+    """What concerns the tenant's key or what is encrypted under it, as storage says it."""
+    if info is None:
+        return None
+    if code == grpc.StatusCode.FAILED_PRECONDITION and info.reason.startswith("KEY_"):
+        return FailedPrecondition(info.reason, message)
+    if code == grpc.StatusCode.DATA_LOSS:
+        return DataLoss(info.reason, message, metadata={"place": info.metadata["place"]})
+    return None

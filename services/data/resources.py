@@ -121,6 +121,16 @@ class Kind(Generic[M]):
             raise ValueError(f"{self.collection} are not listed by a field")
         return partition.index_key(self.entity, self.filter.part, self.filter.key(value))
 
+    def filter_prefix(self, partition: Partition) -> str:
+        """What the index keys of all values of the filter's attribute begin with.
+
+        Raises:
+            ValueError: this kind has no filter.
+        """
+        if self.filter is None:
+            raise ValueError(f"{self.collection} are not listed by a field")
+        return partition.index_key(self.entity, self.filter.part) + "#"
+
 
 def is_visible(item: Item) -> bool:
     """Whether a stored record is one that callers see: not a creation or a deletion under way."""

@@ -15,13 +15,11 @@ class DataSettings(ProcessSettings):
     Attributes:
         data_listen: where it serves gRPC; `SILO_DATA_LISTEN`.
         data_http_listen: where it serves health and metrics; `SILO_DATA_HTTP_LISTEN`.
-        storage_address: where the storage service is; `SILO_STORAGE_ADDRESS`.
         data_table_readers: how many threads read the embedded table; `SILO_DATA_TABLE_READERS`.
     """
 
     data_listen: str = "127.0.0.1:50052"
     data_http_listen: str = "127.0.0.1:9092"
-    storage_address: str = "127.0.0.1:50053"
     data_table_readers: int = Field(default=4, ge=1, le=64)
 
     @property

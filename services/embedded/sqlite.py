@@ -4,6 +4,8 @@ SQLite blocks, so its work runs on threads of its own: one that writes, and a fe
 what has queued up into one transaction (group commit), each piece of work inside its own savepoint, so that a
 piece that fails takes nothing else with it. WAL mode with `synchronous=FULL` keeps what was acknowledged
 through a crash of the process or of the machine (sqlite.org/pragma.html#pragma_synchronous).
+
+What is deleted or replaced stays in the file's unused parts and in its log until `scrub` is called.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ Work = Callable[[sqlite3.Connection], T]
 _GROUP = 256
 _BUSY_SECONDS = 5.0
 _QUEUE = 4096
+_SCRUB_ATTEMPTS = 50
+_SCRUB_BUSY_MS = 200
+_SCRUB_PAUSE_SECONDS = 0.1
 
 
 class Database:
@@ -38,7 +43,8 @@ class Database:
         """Takes the file, how many threads read it, and the page cache of each connection in KiB."""
         self._path = path
         self._cache_kib = cache_kib
-        self._pending: queue.Queue[tuple[Work[Any], Future[Any]] | None] = queue.Queue(_QUEUE)
+        self._pending: queue.Queue[tuple[Work[Any] | _Outside, Future[Any]] | None]
+        self._pending = queue.Queue(_QUEUE)
         self._writer: threading.Thread | None = None
         self._closing = threading.Lock()
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix=f"sqlite-reader-{path.stem}")
@@ -84,7 +90,30 @@ class Database:
         Raises:
             Unavailable, ResourceExhausted: the engine could not serve it; nothing was written.
         """
-        future: Future[T] = Future()
+        return await asyncio.wrap_future(self._enqueue(work))
+
+    async def scrub(self) -> None:
+        """Returns when nothing that was deleted before this call stands in the file or its log any more.
+
+        The file is written anew from what it holds, in one transaction that writers wait for, and then the log is
+        brought in and cut to nothing, once no reader, of another process either, looks at an earlier state.
+        Overwriting what is deleted (`secure_delete`) is not enough: a row that was moved to another page leaves a
+        copy behind (sqlite.org/lang_vacuum.html). Takes as much room on the disk again as the file has.
+
+        Raises:
+            Unavailable: readers look at an earlier state for too long (`ENGINE_BUSY`), or there is no answer.
+            ResourceExhausted: there is no room.
+        """
+        await asyncio.wrap_future(self._enqueue(_Outside(_rewrite)))
+        for _ in range(_SCRUB_ATTEMPTS):
+            if await asyncio.wrap_future(self._enqueue(_Outside(_cut_log))):
+                return
+            await asyncio.sleep(_SCRUB_PAUSE_SECONDS)
+        raise Unavailable("ENGINE_BUSY", "readers keep the log of the engine from being cut")
+
+    def _enqueue(self, work: Work[Any] | _Outside) -> Future[Any]:
+        """Hands work to the writer."""
+        future: Future[Any] = Future()
         with self._closing:  # nothing may queue up behind the mark that ends the writer
             if self._closed:
                 raise Unavailable("ENGINE_CLOSED", "the engine is shutting down")
@@ -92,7 +121,7 @@ class Database:
                 self._pending.put_nowait((work, future))
             except queue.Full as error:
                 raise Unavailable("ENGINE_BUSY", "too many writes are waiting") from error
-        return await asyncio.wrap_future(future)
+        return future
 
     def close(self) -> None:
         """Finishes the writes that were asked for and closes every connection. Blocks."""
@@ -139,9 +168,19 @@ class Database:
                 except queue.Empty:
                     break
             stopping = group[-1] is None  # it is the last there will ever be
-            work = [entry for entry in group if entry is not None]
+            work: list[tuple[Work[Any], Future[Any]]] = []
+            outside: list[tuple[_Outside, Future[Any]]] = []
+            for entry in group:
+                if entry is None:
+                    continue
+                if isinstance(entry[0], _Outside):
+                    outside.append((entry[0], entry[1]))
+                else:
+                    work.append((entry[0], entry[1]))
             if work:
                 self._write_group(connection, work)
+            for each, future in outside:
+                each.run(connection, future)()
         connection.close()
 
     def _write_group(
@@ -177,6 +216,36 @@ class Database:
             return _raising(future, failure)
         connection.execute("RELEASE work")
         return _returning(future, result)
+
+
+class _Outside:
+    """Work that the writer does between two transactions."""
+
+    __slots__ = ("_work",)
+
+    def __init__(self, work: Work[Any]) -> None:
+        self._work = work
+
+    def run(self, connection: sqlite3.Connection, future: Future[Any]) -> Callable[[], None]:
+        """Does the work; what tells the caller."""
+        try:
+            return _returning(future, self._work(connection))
+        except sqlite3.Error as error:
+            return _raising(future, engine_error(error))
+
+
+def _rewrite(connection: sqlite3.Connection) -> None:
+    connection.execute("VACUUM")
+
+
+def _cut_log(connection: sqlite3.Connection) -> bool:
+    """Brings the log into the file and cuts it (sqlite.org/wal.html, checkpointing); whether readers let it."""
+    connection.execute(f"PRAGMA busy_timeout={_SCRUB_BUSY_MS}")
+    try:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={int(_BUSY_SECONDS * 1000)}")
+    return not busy
 
 
 def engine_error(error: sqlite3.Error) -> Unavailable | ResourceExhausted:

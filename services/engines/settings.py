@@ -56,6 +56,18 @@ class ObjectsEngine(_Part):
     spread_exports: bool = False
 
 
+class KeysEngine(_Part):
+    """KMS in one region, which keeps a key for each tenant that has encryption.
+
+    Attributes:
+        aws_region: what requests are signed for.
+        endpoint: another endpoint than AWS's own, as a URL; None for AWS's own.
+    """
+
+    aws_region: Name
+    endpoint: str | None = None
+
+
 class SearchEngine(_Part):
     """An OpenSearch cluster.
 
@@ -86,10 +98,11 @@ class SearchEngine(_Part):
 
 
 class Region(_Part):
-    """The engines of one region. What is left out is embedded."""
+    """The engines of one region. What is left out is embedded; several regions without `keys` have none."""
 
     table: TableEngine | None = None
     objects: ObjectsEngine | None = None
+    keys: KeysEngine | None = None
     search: dict[Name, SearchEngine] = Field(default_factory=dict)
 
 
@@ -139,6 +152,8 @@ class Engines(_Part):
                     raise ValueError(
                         f"region {name} must have a table, objects and search of its own"
                     )
+        if len({region.keys is None for region in self.regions.values()}) > 1:
+            raise ValueError("either every region has keys or none has")
         return self
 
 

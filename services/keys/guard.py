@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from boundary.guard import GuardViolation, require_context
+from boundary.regions import ByRegion, engine_by_region
 from boundary.scope import TenantKey
 from services.keys.ports import DataKey, DataKeys
 
@@ -14,23 +15,24 @@ class GuardedDataKeys:
     port's.
     """
 
-    def __init__(self, inner: DataKeys) -> None:
-        self._inner = inner
+    def __init__(self, inner: DataKeys | ByRegion[DataKeys]) -> None:
+        """Takes the keeper to guard: one, or one for each region."""
+        self._keeper = engine_by_region(inner)
 
     async def generate(self, key: TenantKey, *, purpose: str) -> DataKey:
         """See DataKeys.generate."""
         _require_key(key)
-        return await self._inner.generate(key, purpose=purpose)
+        return await self._keeper(key.region).generate(key, purpose=purpose)
 
     async def wrap(self, key: TenantKey, plaintext: bytes, *, purpose: str) -> bytes:
         """See DataKeys.wrap."""
         _require_key(key)
-        return await self._inner.wrap(key, plaintext, purpose=purpose)
+        return await self._keeper(key.region).wrap(key, plaintext, purpose=purpose)
 
     async def unwrap(self, key: TenantKey, wrapped: bytes, *, purpose: str) -> bytes:
         """See DataKeys.unwrap."""
         _require_key(key)
-        return await self._inner.unwrap(key, wrapped, purpose=purpose)
+        return await self._keeper(key.region).unwrap(key, wrapped, purpose=purpose)
 
 
 def _require_key(key: TenantKey) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 import os
 import secrets
 import struct
@@ -32,6 +33,7 @@ from services.keys.ports import (
     KeyDestroyed,
     KeyMissing,
     KeyState,
+    KeyStoreTampered,
     WrappedKeyInvalid,
     require_data_key,
     require_purpose,
@@ -39,9 +41,10 @@ from services.keys.ports import (
 
 T = TypeVar("T")
 
-_HEADER = struct.Struct(">4sI")
+_HEADER = struct.Struct(">4sI8s8s")
 _MAGIC = b"SLK1"
 _NONCE_BYTES = 12
+_SEALED_BYTES = _NONCE_BYTES + DATA_KEY_BYTES + 16
 _TOMBSTONE = "destroyed"
 
 
@@ -172,11 +175,10 @@ class LocalKeys:
 
     def _wrap(self, key: TenantKey, plaintext: bytes, purpose: str) -> bytes:
         version = self._newest(key)
-        header = _HEADER.pack(_MAGIC, version)
+        secret = self._secret(key, version)
+        header = _HEADER.pack(_MAGIC, version, _owner(key, purpose), _check_value(secret))
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = AESGCM(self._secret(key, version)).encrypt(
-            nonce, plaintext, _bound_to(header, key, purpose)
-        )
+        sealed = AESGCM(secret).encrypt(nonce, plaintext, _bound_to(header, key, purpose))
         return header + nonce + sealed
 
     def _unwrap(self, key: TenantKey, wrapped: bytes, purpose: str) -> bytes:
@@ -184,14 +186,18 @@ class LocalKeys:
         if not _HEADER.size + _NONCE_BYTES < len(wrapped) <= MAX_WRAPPED_BYTES:
             raise WrappedKeyInvalid
         header, rest = wrapped[: _HEADER.size], wrapped[_HEADER.size :]
-        magic, version = _HEADER.unpack(header)
-        if magic != _MAGIC or not 1 <= version <= newest:
+        magic, version, owner, check_value = _HEADER.unpack(header)
+        if magic != _MAGIC or owner != _owner(key, purpose) or not 1 <= version <= newest:
             raise WrappedKeyInvalid
+        secret = self._secret(key, version)
         try:
-            return AESGCM(self._secret(key, version)).decrypt(
+            return AESGCM(secret).decrypt(
                 rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], _bound_to(header, key, purpose)
             )
         except InvalidTag as error:
+            # Either may have been changed; the other one then still knows what it was.
+            if len(rest) == _SEALED_BYTES and _check_value(secret) != check_value:
+                raise KeyStoreTampered(_place(key, version)) from error
             raise WrappedKeyInvalid from error
 
     def _newest(self, key: TenantKey) -> int:
@@ -210,15 +216,31 @@ class LocalKeys:
         except FileNotFoundError:
             if (home / _TOMBSTONE).exists():
                 raise KeyDestroyed from None
-            raise
+            raise KeyStoreTampered(_place(key, version)) from None
         if len(secret) != DATA_KEY_BYTES:
-            raise ValueError("a key file does not hold a key")
+            if (home / _TOMBSTONE).exists():
+                raise KeyDestroyed
+            raise KeyStoreTampered(_place(key, version))
         return secret
 
 
 def _bound_to(header: bytes, key: TenantKey, purpose: str) -> bytes:
     """What a wrapped key is bound to. Neither id nor purpose can hold the separator."""
     return b"\0".join((header, key.tenant_id.encode(), purpose.encode()))
+
+
+def _owner(key: TenantKey, purpose: str) -> bytes:
+    """What tells whose and what for a wrapped key is, before it is opened."""
+    return hashlib.sha256(f"{key.tenant_id}\0{purpose}".encode()).digest()[:8]
+
+
+def _check_value(secret: bytes) -> bytes:
+    """What tells one key from another and nothing about either; it stands in what is wrapped under the key."""
+    return hmac.digest(secret, b"silo key check value", "sha256")[:8]
+
+
+def _place(key: TenantKey, version: int) -> str:
+    return f"{key.name}/{version}.key"
 
 
 def _versions(home: Path) -> list[int]:

@@ -39,6 +39,18 @@ class WrappedKeyInvalid(Exception):
     """The wrapped key is damaged, or was wrapped for another tenant or another purpose: all read alike."""
 
 
+class KeyStoreTampered(Exception):
+    """What the keeper has stored of the tenant's key is not what it made.
+
+    Attributes:
+        place: where, within the key store.
+    """
+
+    def __init__(self, place: str) -> None:
+        super().__init__(f"the key store was tampered with at {place}")
+        self.place = place
+
+
 class KeyState(Enum):
     """What has become of a tenant's key."""
 
@@ -105,6 +117,7 @@ class DataKeys(Protocol):
         Raises:
             KeyDestroyed, KeyDisabled, KeyMissing: the tenant's key does not serve.
             WrappedKeyInvalid: the bytes are not such a key.
+            KeyStoreTampered: the tenant's key is not the one that they were wrapped under.
         """
 
 

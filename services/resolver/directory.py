@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import uuid4
@@ -31,6 +32,7 @@ from services.resolver.ports import (
     Table,
     Update,
     Value,
+    Write,
 )
 
 SUSPENDED = "SUSPENDED"
@@ -39,10 +41,18 @@ OFFBOARDING = "OFFBOARDING"
 PURGED = "PURGED"
 """The statuses of a tenant whose callers are not served; boundary.context has the others."""
 
+_FOUND = 20_000
+"""How many tenants are remembered to have been found."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """A tenant as the directory has it. Times are in microseconds since the epoch."""
+    """A tenant as the directory has it. Times are in microseconds since the epoch.
+
+    Attributes:
+        legal_hold: why nothing of the tenant may be purged; empty where it may.
+        monitored: whether the resolver's metrics name the tenant.
+    """
 
     tenant_id: TenantId
     display_name: str
@@ -56,6 +66,10 @@ class Tenant:
     updated_at: int
     etag: str
     create_request_id: str
+    key_version: int = 0
+    key_destroyed: bool = False
+    legal_hold: str = ""
+    monitored: bool = False
 
     @property
     def slug(self) -> TenantSlug:
@@ -98,6 +112,10 @@ class Changed(Exception):
     """The tenant has changed since it was read."""
 
 
+Placed = tuple[Partition, Write]
+"""A write and where it is made."""
+
+
 class Directory:
     """The directory over the table port.
 
@@ -111,12 +129,22 @@ class Directory:
         self._table = table
         self._name = table_name
         self._region = region
+        self._found: OrderedDict[TenantId, None] = OrderedDict()
 
     async def find(self, tenant_id: TenantId) -> Tenant | None:
         """The tenant as last written, or None."""
         partition = config_partition(tenant_id, table=self._name)
         item = await self._table.get(partition, CONFIG_SORT_KEY)
-        return None if item is None else _tenant_of(item)
+        if item is None:
+            return None
+        self._found[tenant_id] = None
+        if len(self._found) > _FOUND:
+            self._found.popitem(last=False)
+        return _tenant_of(item)
+
+    def knows(self, tenant_id: TenantId) -> bool:
+        """Whether the tenant was found here not long ago; for the audit trail, which cannot wait for an answer."""
+        return tenant_id in self._found
 
     async def page(
         self, *, limit: int, position: bytes | None = None
@@ -133,19 +161,19 @@ class Directory:
         )
         return [_tenant_of(stored.item) for stored in page.items], page.position
 
-    async def add(self, tenant: Tenant) -> None:
+    async def add(self, tenant: Tenant, *, checks: Sequence[Placed] = ()) -> None:
         """Writes a new tenant and claims its slug, in one transaction.
+
+        Args:
+            checks: what must hold besides, in the same transaction.
 
         Raises:
             IdTaken, SlugTaken: nothing was written.
+            Changed: a check failed; nothing was written.
         """
         config = config_partition(tenant.tenant_id, table=self._name)
         slug = slug_partition(tenant.slug, table=self._name)
-        item = {
-            **_item_of(tenant),
-            "GSI1PK": directory_partition(table=self._name).key,
-            "GSI1SK": tenant.tenant_id,
-        }
+        item = {**_item_of(tenant), **self._listed(tenant.tenant_id)}
         guard: Item = {"tenant_id": tenant.tenant_id}
         made_home = await self._make_home(tenant)
         try:
@@ -153,6 +181,7 @@ class Directory:
                 [
                     (config, Put(sort_key=CONFIG_SORT_KEY, item=item, condition=ABSENT)),
                     (slug, Put(sort_key=SLUG_SORT_KEY, item=guard, condition=ABSENT)),
+                    *checks,
                 ]
             )
         except ConditionFailed as error:
@@ -161,29 +190,34 @@ class Directory:
                 raise IdTaken(existing) from error
             if made_home:
                 await self._table.write(self._home(tenant), Delete(sort_key=CONFIG_SORT_KEY))
+            if await self.claimed_by(tenant.slug) is None:
+                raise Changed from error
             raise SlugTaken from error
 
-    async def replace(self, tenant: Tenant, *, etag: str) -> None:
+    async def claimed_by(self, slug: TenantSlug) -> TenantId | None:
+        """The tenant that has claimed a slug, for good; None where nobody has."""
+        item = await self._table.get(slug_partition(slug, table=self._name), SLUG_SORT_KEY)
+        return None if item is None else TenantId(str(item["tenant_id"]))
+
+    async def replace(self, tenant: Tenant, *, etag: str, checks: Sequence[Placed] = ()) -> None:
         """Writes a tenant's changed attributes over the version with etag.
 
         Only the directory's own attributes are set: the tenant's settings stand in the same item and are the
         data service's.
 
+        Args:
+            checks: what must hold besides, in the same transaction.
+
         Raises:
-            Changed: the stored version is another; nothing was written.
+            Changed: the stored version is another, or a check failed; nothing was written.
         """
-        try:
-            await self._table.write(
-                config_partition(tenant.tenant_id, table=self._name),
-                Update(
-                    sort_key=CONFIG_SORT_KEY,
-                    set=_item_of(tenant),
-                    condition=Condition(exists=True, equals={"etag": etag}),
-                ),
-            )
-        except ConditionFailed as error:
-            raise Changed from error
-        if not self._at_home(tenant):
+        update = Update(
+            sort_key=CONFIG_SORT_KEY,
+            set=_item_of(tenant),
+            condition=Condition(exists=True, equals={"etag": etag}),
+        )
+        await self._exchange(tenant.tenant_id, update, checks)
+        if not self._at_home(tenant) and tenant.status != PURGED:
             name = Update(
                 sort_key=CONFIG_SORT_KEY,
                 set={"display_name": tenant.display_name},
@@ -191,6 +225,59 @@ class Directory:
             )
             with contextlib.suppress(ConditionFailed):  # it was purged meanwhile
                 await self._table.write(self._home(tenant), name)
+
+    async def bury(self, tombstone: Tenant, *, etag: str, checks: Sequence[Placed] = ()) -> None:
+        """Puts what is left of a purged tenant in the place of its record; nothing else of that item stays.
+
+        The slug's guard stays as it is: neither id nor slug is ever used again. A home elsewhere goes.
+
+        Raises:
+            Changed: the stored version is another, or a check failed; nothing was written.
+        """
+        put = Put(
+            sort_key=CONFIG_SORT_KEY,
+            item={**_item_of(tombstone), **self._listed(tombstone.tenant_id)},
+            condition=Condition(exists=True, equals={"etag": etag}),
+        )
+        if not self._at_home(tombstone):
+            await self._table.write(self._home(tombstone), Delete(sort_key=CONFIG_SORT_KEY))
+        await self._exchange(tombstone.tenant_id, put, checks)
+
+    async def remove(self, tenant: Tenant, *, checks: Sequence[Placed] = ()) -> None:
+        """Removes a tenant that never worked, and gives its slug back.
+
+        Raises:
+            Changed: the stored version is another, or a check failed; nothing was removed.
+        """
+        if not self._at_home(tenant):
+            await self._table.write(self._home(tenant), Delete(sort_key=CONFIG_SORT_KEY))
+        slug = slug_partition(tenant.slug, table=self._name)
+        owned = Condition(exists=True, equals={"tenant_id": tenant.tenant_id})
+        delete = Delete(
+            sort_key=CONFIG_SORT_KEY, condition=Condition(exists=True, equals={"etag": tenant.etag})
+        )
+        await self._exchange(
+            tenant.tenant_id,
+            delete,
+            [(slug, Delete(sort_key=SLUG_SORT_KEY, condition=owned)), *checks],
+        )
+        self._found.pop(tenant.tenant_id, None)
+
+    async def _exchange(self, tenant_id: TenantId, write: Write, others: Sequence[Placed]) -> None:
+        config = config_partition(tenant_id, table=self._name)
+        try:
+            if others:
+                await self._table.transact([(config, write), *others])
+            else:
+                await self._table.write(config, write)
+        except ConditionFailed as error:
+            raise Changed from error
+
+    def _listed(self, tenant_id: TenantId) -> Item:
+        return {
+            "GSI1PK": directory_partition(table=self._name).key,
+            "GSI1SK": tenant_id,
+        }
 
     def _at_home(self, tenant: Tenant) -> bool:
         placement = tenant.placement
@@ -241,6 +328,10 @@ def _item_of(tenant: Tenant) -> dict[str, Value]:
         "updated_at": tenant.updated_at,
         "etag": tenant.etag,
         "create_request_id": tenant.create_request_id,
+        "key_version": tenant.key_version,
+        "key_destroyed": tenant.key_destroyed,
+        "legal_hold": tenant.legal_hold,
+        "monitored": tenant.monitored,
     }
 
 
@@ -272,4 +363,8 @@ def _tenant_of(item: Item) -> Tenant:
         updated_at=number("updated_at"),
         etag=text("etag"),
         create_request_id=text("create_request_id"),
+        key_version=number("key_version") if "key_version" in item else 0,
+        key_destroyed=bool(item.get("key_destroyed", False)),
+        legal_hold=str(item.get("legal_hold", "")),
+        monitored=bool(item.get("monitored", False)),
     )

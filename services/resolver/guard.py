@@ -1,4 +1,4 @@
-"""The port guard of the directory: CONFIG items, slug guards and the directory's index, and nothing else.
+"""The port guard of the directory: CONFIG items, slug guards, operations and their indexes, and nothing else.
 
 The resolver serves operators and resolves callers before there is a context, so its guard is not about whose call
 is being served but about what the directory may touch: no tenant's entities, whatever a defect might ask for.
@@ -8,11 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from boundary.directory_scope import CONFIG_SORT_KEY, DIRECTORY_INDEX_KEY, SLUG_SORT_KEY
+from boundary.directory_scope import (
+    CONFIG_SORT_KEY,
+    DIRECTORY_INDEX_KEY,
+    HOLDERS_SORT_KEY,
+    OPERATION_SORT_KEY,
+    OPERATIONS_INDEX_KEY,
+    SLUG_SORT_KEY,
+)
 from boundary.guard import GuardViolation
 from boundary.regions import ByRegion, engine_by_region
 from boundary.scope import Partition
 from services.resolver.ports import INDEXES, Item, Page, Put, Range, Table, Update, Write
+
+_SORT_KEYS = {
+    "TENANT#": CONFIG_SORT_KEY,
+    "SLUG#": SLUG_SORT_KEY,
+    "OPERATION#": OPERATION_SORT_KEY,
+    "OPERATIONS#": HOLDERS_SORT_KEY,
+}
+"""The one sort key that the directory has under each kind of partition."""
 
 _INDEX_ATTRIBUTES = tuple(partition_key for partition_key, _ in INDEXES.values())
 
@@ -46,8 +61,8 @@ class GuardedDirectoryTable:
         index_key: str = "",
         descending: bool = False,
     ) -> Page:
-        """A page of the directory's index; the table itself is never queried."""
-        if index != "GSI1" or DIRECTORY_INDEX_KEY not in {partition.key} & {index_key}:
+        """A page of one of the directory's indexes; the table itself is never queried."""
+        if not _is_listed(partition, index=index, index_key=index_key):
             raise GuardViolation("a directory query outside of the directory's index")
         return await self._engine(partition.region).query(
             partition,
@@ -71,11 +86,16 @@ class GuardedDirectoryTable:
         await self._engine(writes[0][0].region).transact(writes)
 
 
+def _is_listed(partition: Partition, *, index: str | None, index_key: str) -> bool:
+    if partition.key == DIRECTORY_INDEX_KEY:
+        return index == "GSI1" and index_key == partition.key
+    return partition.key == OPERATIONS_INDEX_KEY and index in INDEXES and partition.owns(index_key)
+
+
 def _require_directory(partition: Partition, sort_key: str) -> None:
-    of_tenant = partition.key.startswith("TENANT#") and sort_key == CONFIG_SORT_KEY
-    of_slug = partition.key.startswith("SLUG#") and sort_key == SLUG_SORT_KEY
-    if not (of_tenant or of_slug):
-        raise GuardViolation("a directory key that is neither a CONFIG item nor a slug guard")
+    kind = partition.key.partition("#")[0] + "#"
+    if _SORT_KEYS.get(kind) != sort_key:
+        raise GuardViolation("a directory key that is no CONFIG item, slug guard or operation")
 
 
 def _require_write(partition: Partition, write: Write) -> None:
@@ -85,6 +105,9 @@ def _require_write(partition: Partition, write: Write) -> None:
         attributes = write.item
     elif isinstance(write, Update):
         attributes = write.set
+    of_operation = write.sort_key == OPERATION_SORT_KEY
+    allowed = OPERATIONS_INDEX_KEY if of_operation else DIRECTORY_INDEX_KEY
     for name in _INDEX_ATTRIBUTES:
-        if attributes.get(name, DIRECTORY_INDEX_KEY) != DIRECTORY_INDEX_KEY:
+        key = attributes.get(name, allowed)
+        if key != allowed and not (of_operation and str(key).startswith(allowed + "#")):
             raise GuardViolation("a directory item in an index that is not the directory's")

@@ -31,6 +31,8 @@ class Subject:
     generation: int
     max_object_bytes: int
     counter_shards: int = 0
+    key_version: int = 0
+    key_destroyed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +98,9 @@ class ContextMinter:
             "max_object_bytes": subject.max_object_bytes,
             "counter_shards": subject.counter_shards,
         }
+        if subject.key_version:  # left out where it is not: most contexts are sent with every call
+            claims["key_version"] = subject.key_version
+            claims["key_destroyed"] = subject.key_destroyed
         token = jwt.encode(claims, key.private, algorithm="EdDSA", headers={"kid": key.key_id})
         return Minted(token=token, expires_at=expires_at)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from boundary.context import ACTIVE, ContextVerifier
 from boundary.errors import (
     AlreadyExists,
+    FailedPrecondition,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -22,6 +23,7 @@ from boundary.permissions import Permissions
 from boundary.tokens import Caller
 from services.resolver.changes import Changes
 from services.resolver.directory import (
+    PURGED,
     SUSPENDED,
     Changed,
     Directory,
@@ -34,6 +36,7 @@ from services.resolver.directory import (
 from services.resolver.minting import ContextMinter, Minted, Subject
 from services.resolver.placements import Placements
 from services.resolver.signing_keys import SigningKeys
+from services.resolver.tenant_keys import Encryption, switched_on
 from services.table.sharding import MAX_SHARDS
 
 AUDIENCES = frozenset({"data", "storage", "search"})
@@ -69,6 +72,7 @@ class NewTenant:
     search_cluster: str = ""
     max_object_bytes: int = 0
     counter_shards: int = 0
+    encryption: bool = False
     request_id: str = ""
 
 
@@ -80,6 +84,7 @@ class TenantChange:
     tier: str | None = None
     max_object_bytes: int | None = None
     counter_shards: int | None = None
+    encryption: bool | None = None
 
 
 class Resolution:
@@ -104,7 +109,7 @@ class Resolution:
             raise InvalidArgument("audience", f"must be one of {', '.join(sorted(AUDIENCES))}")
         tenant = await self._active(caller.tenant_id)
         minted = self._minter.mint(
-            _subject(tenant),
+            subject_of(tenant),
             audience=audience,
             principal=caller.principal,
             issuer=caller.issuer,
@@ -126,7 +131,7 @@ class Resolution:
             raise tenant_unavailable()
         context = await verifier.verify(context_token)
         return self._minter.mint(
-            _subject(await self._active(context.tenant_id)),
+            subject_of(await self._active(context.tenant_id)),
             audience=audience,
             principal=context.principal,
             issuer=context.issuer,
@@ -143,7 +148,7 @@ class Resolution:
         """
         permissions = _delegation(peer, audience)
         return self._minter.mint(
-            _subject(await self._active(tenant_id)),
+            subject_of(await self._active(tenant_id)),
             audience=audience,
             principal=PrincipalId(f"service:{peer}"),
             issuer="silo",
@@ -164,10 +169,19 @@ class Resolution:
 class Tenants:
     """Creates and governs tenants, and tells of every change."""
 
-    def __init__(self, *, directory: Directory, changes: Changes, placements: Placements) -> None:
+    def __init__(
+        self,
+        *,
+        directory: Directory,
+        changes: Changes,
+        placements: Placements,
+        encryption: Encryption | None = None,
+    ) -> None:
+        """Takes the parts; without encryption, no region has a keeper of keys."""
         self._directory = directory
         self._changes = changes
         self._placements = placements
+        self._encryption = encryption or Encryption({})
 
     async def create(self, new: NewTenant) -> Tenant:
         """The new tenant; or the one that a first call with the same request_id created.
@@ -175,20 +189,20 @@ class Tenants:
         Raises:
             InvalidArgument: a field is out of grammar.
             AlreadyExists: the id or the slug is taken.
+            FailedPrecondition: the key that encryption needs cannot be made; the tenant is there, and the same
+                call or switching encryption on makes it.
         """
-        tenant = self._checked(new)
+        tenant = self.checked(new)
         try:
             await self._directory.add(tenant)
         except IdTaken as error:
             if new.request_id and error.existing.create_request_id == new.request_id:
+                await self._encryption.provide(error.existing)
                 return error.existing
-            raise AlreadyExists(
-                f"tenants/{tenant.tenant_id}", reason="TENANT_EXISTS", field="tenant_id"
-            ) from error
+            raise id_taken(error.existing) from error
         except SlugTaken as error:
-            raise AlreadyExists(
-                f"the slug {tenant.slug}", reason="SLUG_EXISTS", field="tenant_id"
-            ) from error
+            raise slug_taken(tenant) from error
+        await self._encryption.provide(tenant)
         self._changes.publish(tenant)
         return tenant
 
@@ -224,6 +238,10 @@ class Tenants:
             changes["max_object_bytes"] = _max_object_bytes(change.max_object_bytes)
         if change.counter_shards is not None:
             changes["counter_shards"] = _counter_shards(change.counter_shards)
+        if change.encryption is not None:
+            tenant = await self.get(tenant_id)
+            changes["key_version"] = switched_on(tenant, change.encryption)
+            await self._encryption.provide(tenant.changed(**changes))
         return await self._change(tenant_id, changes, etag=etag, field="tenant.etag")
 
     async def suspend(self, tenant_id: TenantId, *, etag: str) -> Tenant:
@@ -232,7 +250,7 @@ class Tenants:
         Raises:
             NotFound, Aborted: nothing was changed.
         """
-        return await self._change(tenant_id, {"status": SUSPENDED}, etag=etag, field="etag")
+        return await self._set_status(tenant_id, SUSPENDED, etag=etag)
 
     async def resume(self, tenant_id: TenantId, *, etag: str) -> Tenant:
         """The tenant, active.
@@ -240,7 +258,50 @@ class Tenants:
         Raises:
             NotFound, Aborted: nothing was changed.
         """
-        return await self._change(tenant_id, {"status": ACTIVE}, etag=etag, field="etag")
+        return await self._set_status(tenant_id, ACTIVE, etag=etag)
+
+    async def hold(self, tenant_id: TenantId, *, why: str) -> Tenant:
+        """The tenant, of which nothing is purged until the hold is released; with no reason, released.
+
+        Raises:
+            NotFound, InvalidArgument: nothing was changed.
+            FailedPrecondition: the tenant is purged already.
+        """
+        if len(why) > _MAX_NAME or not (why.isprintable()):
+            raise InvalidArgument("reason", f"must be at most {_MAX_NAME} characters")
+        if (await self.get(tenant_id)).status == PURGED:
+            raise FailedPrecondition("TENANT_PURGED", "nothing is left to hold")
+        return await self._change(tenant_id, {"legal_hold": why}, etag="", field="")
+
+    async def rotate_key(self, tenant_id: TenantId, *, etag: str) -> Tenant:
+        """The tenant, whose data is written under new data keys from now on.
+
+        Raises:
+            NotFound, Aborted, FailedPrecondition: nothing was changed.
+        """
+        tenant = await self.get(tenant_id)
+        if etag and tenant.etag != etag:
+            raise etag_mismatch(f"tenants/{tenant_id}", field="etag")
+        version = await self._encryption.rotate(tenant)
+        changes: dict[str, object] = {"key_version": version}
+        return await self._change(tenant_id, changes, etag=tenant.etag, field="etag")
+
+    async def destroy_key(self, tenant_id: TenantId) -> Tenant:
+        """The tenant without its key. Everyone who watches has been told when this returns.
+
+        Raises:
+            NotFound, FailedPrecondition: nothing was changed.
+        """
+        await self._encryption.destroy(await self.get(tenant_id))
+        return await self._change(tenant_id, {"key_destroyed": True}, etag="", field="")
+
+    def tell(self, tenant: Tenant) -> None:
+        """Tells everyone who watches what an operation has made of a tenant."""
+        self._changes.publish(tenant)
+
+    def forget(self, tenant: Tenant) -> None:
+        """Tells everyone that a tenant which never worked is gone: for them, as one that may not work."""
+        self._changes.publish(tenant.changed(status=PURGED))
 
     async def watch(self) -> AsyncIterator[Tenant | None]:
         """Every tenant, then None, then each tenant that changes, until the process stops.
@@ -261,6 +322,17 @@ class Tenants:
             async for tenant in subscription.changes():
                 yield tenant
 
+    async def _set_status(self, tenant_id: TenantId, status: str, *, etag: str) -> Tenant:
+        """The tenant with a status that operators give; what operations give is theirs to take back.
+
+        Raises:
+            FailedPrecondition: an operation has the tenant (`TENANT_STATUS`).
+        """
+        present = (await self.get(tenant_id)).status
+        if present not in (ACTIVE, SUSPENDED):
+            raise FailedPrecondition("TENANT_STATUS", f"the tenant is {present}")
+        return await self._change(tenant_id, {"status": status}, etag=etag, field="etag")
+
     async def _change(
         self, tenant_id: TenantId, changes: dict[str, object], *, etag: str, field: str
     ) -> Tenant:
@@ -279,11 +351,17 @@ class Tenants:
             return changed
         raise Unavailable("TENANT_BUSY", "the tenant is being changed by others")
 
-    def _checked(self, new: NewTenant) -> Tenant:
+    def checked(self, new: NewTenant) -> Tenant:
+        """The tenant that is asked for, which is nowhere yet.
+
+        Raises:
+            InvalidArgument: a field is out of grammar.
+            FailedPrecondition: its region has no keeper of keys, and it needs one.
+        """
         if new.request_id:
             parse_request_id(new.request_id)
         now = now_micros()
-        return Tenant(
+        tenant = Tenant(
             tenant_id=parse_tenant_id(new.tenant_id),
             display_name=_display_name(new.display_name),
             status=ACTIVE,
@@ -301,7 +379,10 @@ class Tenants:
             updated_at=now,
             etag=new_etag(),
             create_request_id=new.request_id,
+            key_version=int(new.encryption),
         )
+        self._encryption.check(tenant)
+        return tenant
 
 
 class Rotation:
@@ -320,7 +401,23 @@ class Rotation:
         return key.key_id
 
 
-def _subject(tenant: Tenant) -> Subject:
+def id_taken(existing: Tenant) -> AlreadyExists:
+    """The refusal of an id that is in use, or was by a tenant that is purged."""
+    purged = existing.status == PURGED
+    return AlreadyExists(
+        f"tenants/{existing.tenant_id}",
+        reason="TENANT_PURGED" if purged else "TENANT_EXISTS",
+        field="tenant_id",
+    )
+
+
+def slug_taken(tenant: Tenant) -> AlreadyExists:
+    """The refusal of an id whose slug another tenant has."""
+    return AlreadyExists(f"the slug {tenant.slug}", reason="SLUG_EXISTS", field="tenant_id")
+
+
+def subject_of(tenant: Tenant) -> Subject:
+    """What contexts say of a tenant."""
     return Subject(
         tenant_id=tenant.tenant_id,
         name=tenant.display_name,
@@ -330,6 +427,8 @@ def _subject(tenant: Tenant) -> Subject:
         generation=tenant.generation,
         max_object_bytes=tenant.max_object_bytes,
         counter_shards=tenant.counter_shards,
+        key_version=tenant.key_version,
+        key_destroyed=tenant.key_destroyed,
     )
 
 

@@ -11,13 +11,21 @@ from boundary.ids import TenantId, parse_tenant_id
 from boundary.interceptors.call import Call
 from boundary.pages import PageSealer, page_size, query_of
 from services.resolver.directory import Tenant
+from services.resolver.lifecycle import reencryption
+from services.resolver.lifecycle.control import Operations
+from services.resolver.lifecycle.operation_servicer import operation_proto
 from services.resolver.minting import Minted
 from services.resolver.operations import NewTenant, Resolution, Rotation, TenantChange, Tenants
-from silo.resolver.v1 import context_pb2, signing_key_pb2, tenant_pb2
+from services.resolver.tenant_keys import require_encryption
+from silo.resolver.v1 import context_pb2, signing_key_pb2, tenant_key_pb2, tenant_pb2
 
 _COLLECTION = "tenants/"
 _LIMITS = ("max_object_bytes", "counter_shards")
-_MUTABLE = frozenset({"display_name", "tier", "limits", *(f"limits.{name}" for name in _LIMITS)})
+_ENCRYPTION = frozenset({"encryption", "encryption.enabled"})
+_MUTABLE = (
+    frozenset({"display_name", "tier", "limits", *(f"limits.{name}" for name in _LIMITS)})
+    | _ENCRYPTION
+)
 _NO_TENANT = TenantId("")
 
 
@@ -32,29 +40,17 @@ class TenantServicer:
         self, request: tenant_pb2.CreateTenantRequest, _: Call
     ) -> tenant_pb2.CreateTenantResponse:
         """Creates a tenant."""
-        placement = request.tenant.placement
         tenant = await self._tenants.create(
-            NewTenant(
-                tenant_id=request.tenant_id,
-                display_name=request.tenant.display_name,
-                tier=_tier_of(request.tenant.tier) or "",
-                region=placement.region,
-                table=placement.table,
-                bucket=placement.bucket,
-                search_cluster=placement.search_cluster,
-                max_object_bytes=request.tenant.limits.max_object_bytes,
-                counter_shards=request.tenant.limits.counter_shards,
-                request_id=request.request_id,
-            )
+            new_tenant_of(request.tenant_id, request.tenant, request_id=request.request_id)
         )
-        return tenant_pb2.CreateTenantResponse(tenant=_proto(tenant))
+        return tenant_pb2.CreateTenantResponse(tenant=tenant_proto(tenant))
 
     async def get_tenant(
         self, request: tenant_pb2.GetTenantRequest, _: Call
     ) -> tenant_pb2.GetTenantResponse:
         """Reads a tenant."""
-        tenant = await self._tenants.get(_id_in(request.name, "name"))
-        return tenant_pb2.GetTenantResponse(tenant=_proto(tenant))
+        tenant = await self._tenants.get(tenant_id_in(request.name, "name"))
+        return tenant_pb2.GetTenantResponse(tenant=tenant_proto(tenant))
 
     async def list_tenants(
         self, request: tenant_pb2.ListTenantsRequest, call: Call
@@ -68,7 +64,9 @@ class TenantServicer:
                 request.page_token, tenant_id=_NO_TENANT, method=method, query=query
             )
         tenants, following = await self._tenants.page(limit=limit, position=position)
-        response = tenant_pb2.ListTenantsResponse(tenants=[_proto(tenant) for tenant in tenants])
+        response = tenant_pb2.ListTenantsResponse(
+            tenants=[tenant_proto(tenant) for tenant in tenants]
+        )
         if following is not None:
             response.next_page_token = self._pages.seal(
                 following, tenant_id=_NO_TENANT, method=method, query=query
@@ -88,29 +86,76 @@ class TenantServicer:
             for name in _LIMITS
         }
         tenant = await self._tenants.update(
-            _id_in(new.name, "tenant.name"),
+            tenant_id_in(new.name, "tenant.name"),
             TenantChange(
                 display_name=new.display_name if "display_name" in paths else None,
                 tier=(_tier_of(new.tier) or "UNSPECIFIED") if "tier" in paths else None,
+                encryption=new.encryption.enabled if paths & _ENCRYPTION else None,
                 **limits,
             ),
             etag=new.etag,
         )
-        return tenant_pb2.UpdateTenantResponse(tenant=_proto(tenant))
+        return tenant_pb2.UpdateTenantResponse(tenant=tenant_proto(tenant))
 
     async def suspend_tenant(
         self, request: tenant_pb2.SuspendTenantRequest, _: Call
     ) -> tenant_pb2.SuspendTenantResponse:
         """Suspends a tenant."""
-        tenant = await self._tenants.suspend(_id_in(request.name, "name"), etag=request.etag)
-        return tenant_pb2.SuspendTenantResponse(tenant=_proto(tenant))
+        tenant = await self._tenants.suspend(tenant_id_in(request.name, "name"), etag=request.etag)
+        return tenant_pb2.SuspendTenantResponse(tenant=tenant_proto(tenant))
 
     async def resume_tenant(
         self, request: tenant_pb2.ResumeTenantRequest, _: Call
     ) -> tenant_pb2.ResumeTenantResponse:
         """Resumes a tenant."""
-        tenant = await self._tenants.resume(_id_in(request.name, "name"), etag=request.etag)
-        return tenant_pb2.ResumeTenantResponse(tenant=_proto(tenant))
+        tenant = await self._tenants.resume(tenant_id_in(request.name, "name"), etag=request.etag)
+        return tenant_pb2.ResumeTenantResponse(tenant=tenant_proto(tenant))
+
+
+class TenantKeyServicer:
+    """silo.resolver.v1.TenantKeyService."""
+
+    def __init__(self, tenants: Tenants, operations: Operations) -> None:
+        self._tenants = tenants
+        self._operations = operations
+
+    async def start_reencryption(
+        self, request: tenant_key_pb2.StartReencryptionRequest, call: Call
+    ) -> tenant_key_pb2.StartReencryptionResponse:
+        """Begins to bring a tenant under its newest data keys."""
+        tenant_id = tenant_id_in(request.name, "name")
+        operation = await self._operations.repeated(
+            reencryption.NAME, tenant_id, request.request_id
+        )
+        if operation is None:
+            require_encryption(await self._tenants.get(tenant_id))
+            operation = await self._operations.start(
+                reencryption.NAME,
+                tenant_id,
+                principal=call.principal,
+                parameters={},
+                request_id=request.request_id,
+            )
+        return tenant_key_pb2.StartReencryptionResponse(operation=operation_proto(operation))
+
+    async def rotate_tenant_key(
+        self, request: tenant_key_pb2.RotateTenantKeyRequest, _: Call
+    ) -> tenant_key_pb2.RotateTenantKeyResponse:
+        """Gives a tenant's key a new version."""
+        tenant = await self._tenants.rotate_key(
+            tenant_id_in(request.name, "name"), etag=request.etag
+        )
+        return tenant_key_pb2.RotateTenantKeyResponse(tenant=tenant_proto(tenant))
+
+    async def destroy_tenant_key(
+        self, request: tenant_key_pb2.DestroyTenantKeyRequest, _: Call
+    ) -> tenant_key_pb2.DestroyTenantKeyResponse:
+        """Destroys a tenant's key for good."""
+        tenant_id = tenant_id_in(request.name, "name")
+        if request.confirmation != tenant_id:
+            raise InvalidArgument("confirmation", "must be the tenant's id: this cannot be undone")
+        tenant = await self._tenants.destroy_key(tenant_id)
+        return tenant_key_pb2.DestroyTenantKeyResponse(tenant=tenant_proto(tenant))
 
 
 class SigningKeyServicer:
@@ -182,7 +227,30 @@ class ContextServicer:
                 yield context_pb2.WatchTenantsResponse(tenant=_state(tenant))
 
 
-def _id_in(name: str, field: str) -> TenantId:
+def new_tenant_of(tenant_id: str, tenant: tenant_pb2.Tenant, *, request_id: str) -> NewTenant:
+    """What a message says of a new tenant."""
+    placement = tenant.placement
+    return NewTenant(
+        tenant_id=tenant_id,
+        display_name=tenant.display_name,
+        tier=_tier_of(tenant.tier) or "",
+        region=placement.region,
+        table=placement.table,
+        bucket=placement.bucket,
+        search_cluster=placement.search_cluster,
+        max_object_bytes=tenant.limits.max_object_bytes,
+        counter_shards=tenant.limits.counter_shards,
+        encryption=tenant.encryption.enabled,
+        request_id=request_id,
+    )
+
+
+def tenant_id_in(name: str, field: str) -> TenantId:
+    """The tenant id in a resource name.
+
+    Raises:
+        InvalidArgument: the name is none.
+    """
     if not name.startswith(_COLLECTION):
         raise InvalidArgument(field, "must be tenants/{tenant_id}")
     return parse_tenant_id(name.removeprefix(_COLLECTION), field=field)
@@ -202,7 +270,8 @@ def _tier_of(tier: tenant_pb2.TenantTier.ValueType) -> str | None:
     return tenant_pb2.TenantTier.Name(tier).removeprefix("TENANT_TIER_")
 
 
-def _proto(tenant: Tenant) -> tenant_pb2.Tenant:
+def tenant_proto(tenant: Tenant) -> tenant_pb2.Tenant:
+    """The message that tells of a tenant."""
     placement = tenant.placement
     return tenant_pb2.Tenant(
         name=_COLLECTION + tenant.tenant_id,
@@ -224,6 +293,22 @@ def _proto(tenant: Tenant) -> tenant_pb2.Tenant:
         create_time=_micros(tenant.created_at),
         update_time=_micros(tenant.updated_at),
         etag=tenant.etag,
+        encryption=_encryption(tenant),
+        legal_hold=tenant.legal_hold,
+    )
+
+
+def _encryption(tenant: Tenant) -> tenant_pb2.TenantEncryption | None:
+    if not tenant.key_version:
+        return None
+    return tenant_pb2.TenantEncryption(
+        enabled=True,
+        key_version=tenant.key_version,
+        key_state=(
+            tenant_pb2.TENANT_KEY_STATE_DESTROYED
+            if tenant.key_destroyed
+            else tenant_pb2.TENANT_KEY_STATE_ENABLED
+        ),
     )
 
 
@@ -233,6 +318,7 @@ def _state(tenant: Tenant) -> context_pb2.TenantState:
         generation=tenant.generation,
         status=tenant_pb2.TenantStatus.Value(f"TENANT_STATUS_{tenant.status}"),
         tier=tenant_pb2.TenantTier.Value(f"TENANT_TIER_{tenant.tier}"),
+        key_destroyed=tenant.key_destroyed,
     )
 
 

@@ -37,7 +37,15 @@ class SigningKey:
 class SigningKeys:
     """The keys in a folder; makes the first one where there is none."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, prefix: str = "ctx", for_good: bool = False) -> None:
+        """Takes the folder.
+
+        Args:
+            prefix: what key ids begin with.
+            for_good: whether what the keys sign never ends, so that none of them may go.
+        """
+        self._prefix = prefix
+        self._for_good = for_good
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._keys = sorted(
@@ -61,7 +69,7 @@ class SigningKeys:
         """Makes a new key, which signs from now on, and deletes those whose contexts are over."""
         created_at = time.time()
         key = SigningKey(
-            key_id=f"ctx-{int(created_at * 1000):x}-{secrets.token_hex(4)}",
+            key_id=f"{self._prefix}-{int(created_at * 1000):x}-{secrets.token_hex(4)}",
             private=Ed25519PrivateKey.generate(),
             created_at=created_at,
         )
@@ -85,6 +93,8 @@ class SigningKeys:
 
     def _drop_retired(self, now: float) -> None:
         """A key retires when its successor is made, and is kept for as long as its contexts live."""
+        if self._for_good:
+            return
         kept = []
         for key, successor in zip(self._keys, self._keys[1:], strict=False):
             if successor.created_at + _RETENTION > now:

@@ -7,12 +7,18 @@ import asyncio
 from boundary.runtime import ServiceRuntime
 from boundary.server import Server
 from services.engines.settings import load_engines
+from services.search import transport_servicer
 from services.search.calendars import time_zones
-from services.search.guard import GuardedIndexes
+from services.search.lifecycle import IndexLifecycle
+from services.search.lifecycle_servicer import SERVICE as LIFECYCLE_SERVICE
+from services.search.lifecycle_servicer import LifecycleServicer
 from services.search.opening import open_indexes
 from services.search.operations import EventOperations
+from services.search.purge_guard import GuardedPurgeableIndexes
 from services.search.servicer import SERVICE, EventServicer
 from services.search.settings import SearchSettings
+from services.search.transport import EventTransport
+from services.search.transport_servicer import TransportServicer
 
 
 async def build(settings: SearchSettings) -> Server:
@@ -22,12 +28,19 @@ async def build(settings: SearchSettings) -> Server:
     opened = open_indexes(
         engines, folder=settings.index_folder, open_limit=settings.search_open_indexes
     )
-    operations = EventOperations(GuardedIndexes(opened.indexes))
+    indexes = GuardedPurgeableIndexes(opened.indexes)
+    operations = EventOperations(indexes)
     await asyncio.to_thread(time_zones)  # read from the disk now, not in the first histogram's call
     return runtime.server(
         listen=settings.search_listen,
         http_listen=settings.search_http_listen,
-        servicers={SERVICE: EventServicer(operations, runtime.pages)},
+        servicers={
+            SERVICE: EventServicer(operations, runtime.pages),
+            LIFECYCLE_SERVICE: LifecycleServicer(
+                IndexLifecycle(indexes, live_calls=runtime.live_calls)
+            ),
+            transport_servicer.SERVICE: TransportServicer(EventTransport(indexes)),
+        },
         background=opened.background,
         close=opened.close,
     )

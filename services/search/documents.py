@@ -144,6 +144,21 @@ def _bounded(raw: str, length: int, *, field: str) -> str:
     return raw
 
 
+def strings_in(metadata: str) -> tuple[str, ...]:
+    """The strings within metadata as it is kept: those that text search covers."""
+    found: list[str] = []
+    waiting: list[object] = [orjson.loads(metadata)] if metadata else []
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            found.append(value)
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+    return tuple(found)
+
+
 def _metadata(metadata: Struct, strings: list[str]) -> str:
     """The metadata as JSON text; the strings in it are appended to strings."""
     text = orjson.dumps(_object(metadata, strings))

@@ -200,5 +200,10 @@ def _remove_files(path: Path, database: Database | None) -> None:
     """Closes the database and unlinks its files, the log first: a log without its database holds nothing."""
     if database is not None:
         database.close()
-    for suffix in ("-wal", "-shm", ""):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    for file in files_of(path):
+        file.unlink(missing_ok=True)
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """What there may be of a database: its log, the log's index, the file itself."""
+    return tuple(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", ""))

@@ -15,7 +15,7 @@ from services.search.opensearch import Access, OpenAccess, OpenSearchIndexes
 from services.search.opensearch_cluster import Cluster, client_of
 from services.search.opensearch_security import Impersonation, TenantRoles
 from services.search.opensearch_template import Sizing
-from services.search.ports import Indexes
+from services.search.ports import PurgeableIndexes
 from services.search.sqlite import SqliteIndexes
 
 
@@ -29,7 +29,7 @@ class OpenIndexes:
         close: what is called last; blocks.
     """
 
-    indexes: Indexes
+    indexes: PurgeableIndexes
     background: tuple[Callable[[], Awaitable[None]], ...] = ()
     close: tuple[Callable[[], object], ...] = ()
 
@@ -87,6 +87,10 @@ class _AccessByCluster:
     async def forget(self, cluster: Cluster, index: SearchIndex) -> None:
         """See Access.forget."""
         await self._of(index).forget(cluster, index)
+
+    async def count(self, cluster: Cluster, index: SearchIndex) -> int:
+        """See Access.count."""
+        return await self._of(index).count(cluster, index)
 
     def _of(self, index: SearchIndex) -> Access:
         return self._by_security[self._engine_of(index).security]

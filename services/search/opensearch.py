@@ -30,6 +30,7 @@ from services.search import (
     opensearch_aggregates,
     opensearch_bulk,
     opensearch_errors,
+    opensearch_purge,
     opensearch_queries,
     opensearch_snapshots,
     opensearch_template,
@@ -45,6 +46,7 @@ from services.search.ports import (
     Document,
     Filter,
     HistogramResult,
+    IndexSurvey,
     Page,
     Position,
     Rates,
@@ -79,6 +81,9 @@ class Access(Protocol):
     async def forget(self, cluster: Cluster, index: SearchIndex) -> None:
         """Takes the tenant's rights away. Called after the index was dropped; repeatable."""
 
+    async def count(self, cluster: Cluster, index: SearchIndex) -> int:
+        """How many things the cluster has of the tenant's rights."""
+
 
 class OpenAccess:
     """A cluster that knows no tenants: requests carry the client's own credentials, or none."""
@@ -92,6 +97,10 @@ class OpenAccess:
 
     async def forget(self, cluster: Cluster, index: SearchIndex) -> None:
         """Does nothing."""
+
+    async def count(self, cluster: Cluster, index: SearchIndex) -> int:
+        """None: it knows no tenants."""
+        return 0
 
 
 class OpenSearchIndexes:
@@ -156,6 +165,36 @@ class OpenSearchIndexes:
                 await cluster.change("DELETE", f"/{index.name}", headers={})
         self._forget_owner(index)
         await self._access.forget(cluster, index)
+
+    async def survey(self, index: SearchIndex) -> IndexSurvey:
+        """See PurgeableIndexes.survey. What it says of aliases and cursors is the cluster's own account."""
+        cluster = self._cluster(index)
+        there = await self._owned(cluster, index, fresh=True)
+        return await opensearch_purge.survey(
+            cluster,
+            index,
+            events=await self.count(index, filter=Filter()) if there else 0,
+            roles=await self._access.count(cluster, index),
+        )
+
+    async def erase(self, index: SearchIndex, recipient_key: str, *, limit: int) -> int:
+        """See PurgeableIndexes.erase."""
+        cluster = self._cluster(index)
+        try:
+            if not await self._owned(cluster, index):
+                return 0
+            await self._refresh(cluster, index)
+            return await opensearch_purge.erase(cluster, index, recipient_key, limit=limit)
+        except IndexMissing:
+            self._forget_owner(index)
+            return 0
+
+    async def scrub(self, index: SearchIndex) -> None:
+        """See PurgeableIndexes.scrub."""
+        cluster = self._cluster(index)
+        if await self._owned(cluster, index):
+            with contextlib.suppress(IndexMissing):
+                await opensearch_purge.expunge(cluster, index)
 
     async def bulk(self, index: SearchIndex, documents: Sequence[Document]) -> Sequence[bool]:
         """See Indexes.bulk."""

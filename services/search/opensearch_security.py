@@ -33,6 +33,7 @@ from services.search.opensearch_errors import ResourceMissing
 _API = "/_plugins/_security/api"
 _ROLE_PREFIX = "silo-tenant-"
 _ALIAS_PREFIX = "email-tenant-"
+_KINDS = ("rolesmapping", "internalusers", "roles")
 _NOBODY = _ROLE_PREFIX + "-"
 """A name in the tenants' form that no tenant has: slugs begin with a letter or a digit."""
 
@@ -108,11 +109,22 @@ class TenantRoles:
 
     async def forget(self, cluster: Cluster, index: SearchIndex) -> None:
         """Deletes them, the mapping first: from then on the user can do nothing. Repeatable."""
-        for kind in ("rolesmapping", "internalusers", "roles"):
+        for kind in _KINDS:
             try:
                 await cluster.change("DELETE", f"{_API}/{kind}/{role_name(index)}", headers={})
             except ResourceMissing:
                 continue  # an earlier call got this far
+
+    async def count(self, cluster: Cluster, index: SearchIndex) -> int:
+        """How many of the three there are."""
+        found = 0
+        for kind in _KINDS:
+            try:
+                await cluster.read("GET", f"{_API}/{kind}/{role_name(index)}", headers={})
+            except ResourceMissing:
+                continue
+            found += 1
+        return found
 
 
 async def drift(cluster: Cluster) -> list[str]:

@@ -291,3 +291,38 @@ class Indexes(Protocol):
         Raises:
             TooManyBuckets: they would have more.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexSurvey:
+    """What there is of a tenant's index.
+
+    Attributes:
+        indexes: 1 where it is there; of the embedded engine, how many of its files.
+        aliases: 1 where its alias is there.
+        events: how many it holds.
+        cursors: how many snapshots of it are held open.
+        roles: how many roles, users and mappings the cluster has for the tenant.
+    """
+
+    indexes: int = 0
+    aliases: int = 0
+    events: int = 0
+    cursors: int = 0
+    roles: int = 0
+
+
+class PurgeableIndexes(Indexes, Protocol):
+    """Indexes, and what the platform's own work on them needs. `drop` takes all away that belongs to one."""
+
+    async def survey(self, index: SearchIndex) -> IndexSurvey:
+        """What there is of the index."""
+
+    async def erase(self, index: SearchIndex, recipient_key: str, *, limit: int) -> int:
+        """Deletes at most limit events of one recipient; how many. 0 where none is left."""
+
+    async def scrub(self, index: SearchIndex) -> None:
+        """Returns when nothing that was deleted stands in a file of an engine of our own.
+
+        An engine that is a service is asked to let go of it; when it does so is its own affair.
+        """

@@ -135,11 +135,15 @@ def _phrases(text: str) -> tuple[str, ...]:
     """
     if len(text) > MAX_TEXT:
         raise InvalidArgument("filter.text", f"must have at most {MAX_TEXT} characters")
-    words = ("".join(map(_letter_or_space, word)).split() for word in text.split())
-    phrases = tuple(dict.fromkeys(" ".join(runs) for runs in words if runs))
+    phrases = tuple(dict.fromkeys(filter(None, map(phrase_of, text.split()))))
     if text.strip() and not phrases:
         raise InvalidArgument("filter.text", "must hold a letter or a digit")
     return phrases
+
+
+def phrase_of(word: str) -> str:
+    """A word as runs of letters and digits between single spaces; empty where it has none."""
+    return " ".join("".join(map(_letter_or_space, word)).split())
 
 
 def _letter_or_space(character: str) -> str:

@@ -20,14 +20,15 @@ from boundary.guard import GuardViolation
 from boundary.ids import TenantId
 from boundary.scope import SearchIndex
 from services.embedded.sqlite import Database
-from services.search import sqlite_aggregates, sqlite_statements
-from services.search.open_databases import OpenDatabases
+from services.search import sqlite_aggregates, sqlite_erasure, sqlite_statements
+from services.search.open_databases import OpenDatabases, files_of
 from services.search.ports import (
     Aggregation,
     AggregationResult,
     Document,
     EventType,
     Filter,
+    IndexSurvey,
     Page,
     Position,
 )
@@ -132,6 +133,35 @@ class SqliteIndexes:
 
         empty = [sqlite_aggregates.empty(aggregation) for aggregation in aggregations]
         return await self._read(index, read, empty)
+
+    async def survey(self, index: SearchIndex) -> IndexSurvey:
+        """See PurgeableIndexes.survey."""
+        path = self._path(index)
+        files = await asyncio.to_thread(lambda: sum(each.exists() for each in files_of(path)))
+        return IndexSurvey(indexes=files, events=await self.count(index, filter=Filter()))
+
+    async def erase(self, index: SearchIndex, recipient_key: str, *, limit: int) -> int:
+        """See PurgeableIndexes.erase."""
+
+        def write(connection: sqlite3.Connection) -> int:
+            if connection.execute(sqlite_statements.OWNER).fetchone() is None:
+                return 0
+            _require_owner(connection, index.tenant_id)
+            return sqlite_erasure.erase(connection, recipient_key, limit)
+
+        async with self._files.lend(self._path(index), create=False) as database:
+            return 0 if database is None else await database.write(write)
+
+    async def scrub(self, index: SearchIndex) -> None:
+        """See PurgeableIndexes.scrub. Merging the words takes about a second for 300,000 events."""
+
+        def merge(connection: sqlite3.Connection) -> None:
+            connection.execute(sqlite_statements.MERGE_WORDS)
+
+        async with self._files.lend(self._path(index), create=False) as database:
+            if database is not None:
+                await database.write(merge)
+                await database.scrub()
 
     async def _read(
         self, index: SearchIndex, work: Callable[[sqlite3.Connection], T], otherwise: T

@@ -48,6 +48,18 @@ INSERT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)"
 INSERT_PAYLOAD = "INSERT INTO payloads VALUES (?, ?, ?, ?)"
 INSERT_WORDS = "INSERT INTO words (rowid, text) VALUES (?, ?)"
 KNOWN_IDS = "SELECT event_id FROM events WHERE event_id IN (SELECT value FROM json_each(?))"
+OF_RECIPIENT = (
+    "SELECT seq, recipient, subject, message_id, metadata FROM events JOIN payloads USING (seq)"
+    " WHERE recipient_key = ? ORDER BY seq LIMIT ?"
+)
+DELETE_EVENT = "DELETE FROM events WHERE seq = ?"
+DELETE_PAYLOAD = "DELETE FROM payloads WHERE seq = ?"
+DELETE_WORDS = "INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)"
+"""Without content of its own the index must be told the text that goes (sqlite.org/fts5.html, delete command)."""
+
+MERGE_WORDS = "INSERT INTO words (words) VALUES ('optimize')"
+"""Until its parts are merged the index keeps the words of what was deleted, and the deletion beside them."""
+
 HIGHEST_SEQ = "SELECT coalesce(max(seq), 0) FROM events"
 OWNER = "SELECT tenant_id FROM owner"
 CLAIM = "INSERT INTO owner VALUES (1, ?) ON CONFLICT DO NOTHING"

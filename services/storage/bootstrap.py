@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from boundary.audit_scope import audit_area
 from boundary.catalog import methods_of
 from boundary.key_files import load_or_create
 from boundary.regions import ByRegion
@@ -10,15 +11,29 @@ from boundary.server import Server
 from boundary.sweeping import TenantSweep
 from services.engines.credentials import ServiceCredentials
 from services.engines.settings import load_engines
+from services.keys.guard import GuardedDataKeys
+from services.keys.opening import open_keys
+from services.keys.ring import KeyRing
 from services.storage import rule_servicer
-from services.storage.guard import GuardedObjects
+from services.storage.audit_archive import AuditArchive
+from services.storage.audit_guard import GuardedArchive
+from services.storage.audit_servicer import AuditArchiveServicer
+from services.storage.data_keys import ObjectKeyRecords
 from services.storage.http import SignedUrlAuthenticator, SignedUrls
+from services.storage.lifecycle import ObjectLifecycle
+from services.storage.lifecycle_servicer import LifecycleServicer
 from services.storage.opening import open_objects
 from services.storage.operations import ObjectOperations
 from services.storage.presign import UrlSigner
+from services.storage.purge_guard import GuardedPurgeableObjects
+from services.storage.reencryption import Reencryption
+from services.storage.reencryption_servicer import ReencryptionServicer
 from services.storage.rule_operations import ObjectLifecycles
+from services.storage.sealed_objects import SealedObjects
 from services.storage.servicer import ObjectServicer
 from services.storage.settings import StorageSettings
+from services.storage.transport import ObjectTransport
+from services.storage.transport_servicer import TransportServicer
 
 
 async def build(settings: StorageSettings) -> Server:
@@ -31,13 +46,30 @@ async def build(settings: StorageSettings) -> Server:
         credentials=credentials,
         folder=settings.bucket_folder,
         threads=settings.storage_disk_threads,
+        region=settings.region,
+    )
+    area = audit_area(region=settings.region, bucket=opened.archive_bucket)
+    archive = AuditArchive(
+        GuardedArchive(opened.archive, area), signer=runtime.audit.writer.folder.signer
     )
     signer = UrlSigner(
         load_or_create(settings.keys_folder, "storage-urls"),
         public_url=settings.storage_public_url,
     )
+    guarded = GuardedPurgeableObjects(ByRegion(opened.by_region))
+    keys = await open_keys(
+        engines,
+        folder=settings.tenant_keys_folder,
+        credentials=credentials.s3,
+        ensure=credentials.ensure,
+    )
+    records = ObjectKeyRecords(guarded)
+    ring = KeyRing(GuardedDataKeys(ByRegion(keys.by_region)), records, seconds=settings.key_seconds)
+    runtime.states.on_change(ring.observe)
+    sealed = SealedObjects(guarded, ring, records=records)
+    reencryption = Reencryption(engine=guarded, sealed=sealed, ring=ring, records=records)
     operations = ObjectOperations(
-        GuardedObjects(ByRegion(opened.by_region)),
+        sealed,
         pages=runtime.pages,
         signer=signer,
         max_object_bytes=settings.storage_max_object_bytes,
@@ -65,8 +97,17 @@ async def build(settings: StorageSettings) -> Server:
         servicers={
             "silo.storage.v1.ObjectService": ObjectServicer(operations),
             rule_servicer.SERVICE: rule_servicer.ObjectLifecycleServicer(lifecycles),
+            "silo.storage.v1.TransportService": TransportServicer(ObjectTransport(sealed)),
+            "silo.storage.v1.LifecycleService": LifecycleServicer(
+                ObjectLifecycle(guarded, live_calls=runtime.live_calls, rules=lifecycles)
+            ),
+            "silo.storage.v1.ReencryptionService": ReencryptionServicer(
+                reencryption, runtime.pages
+            ),
+            "silo.storage.v1.AuditArchiveService": AuditArchiveServicer(archive),
         },
+        peers=True,
         routes=urls.routes(),
         background=(sweep.run, *opened.background),
-        close=(*opened.close, credentials.close),
+        close=(*opened.close, *keys.close, credentials.close),
     )

@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 from collections.abc import AsyncIterator, Coroutine, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +22,18 @@ from services.embedded.sqlite import Database
 from services.storage.content import ContentDirectory, Draft, Reader, batches
 from services.storage.files_rules import RULES_SCHEMA, FileRules
 from services.storage.index import SCHEMA, Entry, ObjectIndex, check
-from services.storage.ports import MAX_LISTED, WHOLE, Listing, Span, StoredObject, Upload
+from services.storage.ports import (
+    MAX_LISTED,
+    WHOLE,
+    Contents,
+    Described,
+    Listing,
+    Rewrite,
+    Rewritten,
+    Span,
+    StoredObject,
+    Upload,
+)
 from services.storage.transfer import Disk, FileContent, Intake
 
 T = TypeVar("T")
@@ -32,6 +44,7 @@ _ATTEMPTS = 10
 """How often a read starts again because the object was replaced between its metadata and its content."""
 
 _SWEEP_BATCH = 256
+_UNDER_WAY_SECONDS = 10.0
 
 
 class FileObjects:
@@ -193,6 +206,71 @@ class FileObjects:
         """See Objects.delete_many."""
         return await self._through(self._delete_many(prefix, paths))
 
+    async def purge(self, prefix: ObjectPrefix) -> AsyncIterator[Contents]:
+        """See PurgeableObjects.purge.
+
+        Uploads that were cut off a moment ago may still come to their end, so they are waited for; what a crash
+        left of others has no name that says whose it is, and is swept.
+        """
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=_UNDER_WAY_SECONDS)
+        deleted = 0
+        while names := await self._through(self._index.remove_first(prefix, MAX_LISTED)):
+            await self._through(self._unlink(*names))
+            deleted += len(names)
+            yield Contents(objects=deleted)
+        await self.sweep()
+        await self._index.scrub()
+        yield Contents(objects=deleted, complete=True)
+
+    async def survey(self, prefix: ObjectPrefix) -> AsyncIterator[Contents]:
+        """See PurgeableObjects.survey. There are no versions, and an upload has no place before it ends."""
+        yield Contents(objects=await self._index.count(prefix), complete=True)
+
+    async def described(self, prefix: ObjectPrefix) -> AsyncIterator[Sequence[Described]]:
+        """See PurgeableObjects.described."""
+        async for page in self._pages(prefix):
+            yield [Described(path=each.path, metadata=each.metadata) for each in page]
+
+    async def rewrite(self, prefix: ObjectPrefix, rewrite: Rewrite) -> AsyncIterator[Rewritten]:
+        """See PurgeableObjects.rewrite."""
+        done = Rewritten()
+        async for page in self._pages(prefix):
+            changed = [await self._describe(prefix, each, rewrite) for each in page]
+            done = Rewritten(
+                examined=done.examined + len(page), objects=done.objects + sum(changed)
+            )
+            yield done
+        await self._index.scrub()
+        yield replace(done, complete=True)
+
+    async def _pages(self, prefix: ObjectPrefix) -> AsyncIterator[Sequence[StoredObject]]:
+        position = None
+        while True:
+            page = await self.list(
+                prefix, under="", folded=False, limit=MAX_LISTED, position=position
+            )
+            yield page.objects
+            if page.position is None:
+                return
+            position = page.position
+
+    async def _describe(self, prefix: ObjectPrefix, stored: StoredObject, rewrite: Rewrite) -> bool:
+        """Gives an object the metadata that it is to have; whether it had other."""
+        for _ in range(_ATTEMPTS):
+            metadata = rewrite(stored.metadata)
+            if metadata == stored.metadata:
+                return False
+            if await self._index.describe(
+                prefix, stored, metadata=metadata, etag=secrets.token_hex(16)
+            ):
+                return True
+            present = await self.head(prefix, stored.path)
+            if present is None:
+                return False
+            stored = present
+        raise Unavailable("ENGINE_BUSY", "the object is being replaced over and over")
+
     async def _found(self, prefix: ObjectPrefix, path: str, *, if_match: str, field: str) -> Entry:
         entry = await self._index.find(prefix, path)
         if entry is None:
@@ -216,27 +294,28 @@ class FileObjects:
             raise
         await self._disk.run(draft.release)
         if replaced is not None:
-            await self._unlink(replaced)
+            await self._unlink(replaced.content)
         return stored
 
     async def _delete(self, prefix: ObjectPrefix, path: str, if_match: str) -> None:
-        await self._unlink(await self._index.remove(prefix, path, if_match=if_match))
+        removed = await self._index.remove(prefix, path, if_match=if_match)
+        await self._unlink(removed.content)
 
     async def _delete_many(self, prefix: ObjectPrefix, paths: Sequence[str]) -> int:
         removed = await self._index.remove_many(prefix, paths)
-        await self._unlink(*removed)
+        await self._unlink(*(entry.content for entry in removed))
         return len(removed)
 
     async def _expire(self, prefix: ObjectPrefix, under: str, before_us: int) -> int:
         removed = await self._index.remove_before(
             prefix, under=under, before_us=before_us, limit=_SWEEP_BATCH
         )
-        await self._unlink(*removed)
+        await self._unlink(*(entry.content for entry in removed))
         return len(removed)
 
-    async def _unlink(self, *entries: Entry) -> None:
+    async def _unlink(self, *names: str) -> None:
         try:
-            await self._disk.run(self._content.unlink, [entry.content for entry in entries])
+            await self._disk.run(self._content.unlink, names)
         except Unavailable:
             _log.warning("content files were not removed and are left to the next sweep")
 

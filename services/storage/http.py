@@ -23,6 +23,7 @@ from boundary.ids import PrincipalId
 from boundary.interceptors.call import Call
 from boundary.interceptors.chain import Chain
 from boundary.interceptors.endings import why_ended, why_failed
+from boundary.interceptors.serve import why_unrecorded
 from boundary.tenants import TenantStates
 from services.storage.http_headers import (
     SAFETY,
@@ -168,10 +169,11 @@ class SignedUrls:
             request=request,
         )
         error: SiloError | None = None
+        answer: web.StreamResponse | None = None
         try:
             await self._chain.enter(call)
             with serving(call.tenant):
-                return await work(call)
+                answer = await work(call)
         except asyncio.CancelledError:
             error = why_ended(call)
             if call.refusal is None:
@@ -182,12 +184,16 @@ class SignedUrls:
             call.error = error
             call.status = error.code if error else "OK"
             self._chain.leave(call)
-        return _answer(call, error)
+        error = await why_unrecorded(call) or error
+        if error is None and answer is not None:
+            return answer
+        return _answer(call, error or Internal())
 
     async def _describe(self, call: UrlCall) -> web.StreamResponse:
         stored = await self._operations.get(call.tenant, call.path)
         response = web.StreamResponse(headers=_headers(call, stored))
         response.content_length = stored.size
+        await self._chain.begin(call)
         await response.prepare(call.request)
         await response.write_eof()
         return response
@@ -205,6 +211,7 @@ class SignedUrls:
             known = etags_of(call.request.headers.get("If-None-Match", ""))
             if content.object.etag in known or "*" in known:
                 return web.Response(status=304, headers=_headers(call, content.object))
+            await self._chain.begin(call)
             return await _send(call, content, partial=span is not None)
 
     async def _span(self, call: UrlCall) -> Span | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -51,6 +51,9 @@ INSERT OR REPLACE INTO objects
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _DELETE = "DELETE FROM objects WHERE bucket = ? AND key = ?"
+_DELETE_TO = "DELETE FROM objects WHERE bucket = ? AND key >= ? AND key <= ?"
+_COUNT = "SELECT count(*) FROM objects WHERE bucket = ? AND key >= ? AND key < ?"
+_DESCRIBE = "UPDATE objects SET metadata = ?, etag = ? WHERE bucket = ? AND key = ? AND etag = ?"
 
 _Row = tuple[bytes, str, int, str, str, str, str, int]
 
@@ -142,6 +145,42 @@ class ObjectIndex:
             return found
 
         return await self._database.write(work)
+
+    async def remove_first(self, prefix: ObjectPrefix, limit: int) -> list[str]:
+        """Removes the first objects under the prefix and returns the names of their content files."""
+
+        def work(connection: sqlite3.Connection) -> list[str]:
+            first = prefix.prefix.encode()
+            rows = connection.execute(
+                _PAGE, (prefix.bucket, first, _after(first), limit)
+            ).fetchall()
+            if rows:
+                connection.execute(_DELETE_TO, (prefix.bucket, first, rows[-1][0]))
+            return [row[1] for row in rows]
+
+        return await self._database.write(work)
+
+    async def count(self, prefix: ObjectPrefix) -> int:
+        """How many objects are under the prefix."""
+        first = prefix.prefix.encode()
+        bounds = (prefix.bucket, first, _after(first))
+        return await self._database.read(
+            lambda connection: int(connection.execute(_COUNT, bounds).fetchone()[0])
+        )
+
+    async def describe(
+        self, prefix: ObjectPrefix, stored: StoredObject, *, metadata: Mapping[str, str], etag: str
+    ) -> bool:
+        """Gives an object other metadata and a new etag; whether it was still the one that was read."""
+        key = prefix.key(stored.path).encode()
+        changes = (json.dumps(dict(metadata)), etag, prefix.bucket, key, stored.etag)
+        return await self._database.write(
+            lambda connection: connection.execute(_DESCRIBE, changes).rowcount == 1
+        )
+
+    async def scrub(self) -> None:
+        """Returns when nothing that was removed stands in the index's files any more."""
+        await self._database.scrub()
 
     async def known(self, names: Sequence[str]) -> set[str]:
         """Those of the content files that an object has; at most a few hundred at a time."""

@@ -13,7 +13,7 @@ from boundary.server import closing
 from services.engines.credentials import ServiceCredentials
 from services.engines.settings import Engines, ObjectsEngine
 from services.storage.files import FileObjects
-from services.storage.ports import Objects
+from services.storage.ports import Objects, PurgeableObjects
 from services.storage.rules import ObjectRules
 from services.storage.s3 import S3Objects
 from services.storage.s3_client import Calls, S3Endpoint, s3_client
@@ -23,6 +23,9 @@ from services.storage.s3_lock import BucketLocks
 _RULES_THREADS = 2
 """How many calls for buckets' rules may be under way at once: they are rare, and one at a time for a bucket."""
 
+_EMBEDDED_BUCKET = "email-platform-storage"
+_ARCHIVE_THREADS = 8
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenObjects:
@@ -31,18 +34,22 @@ class OpenObjects:
     Attributes:
         by_region: the objects of each region.
         rules: their lifecycle rules.
+        archive: the bucket in which the audit trail is archived, under the process's own identity.
+        archive_bucket: that bucket's name.
         background: what runs beside the server.
         close: what is called last; blocks.
     """
 
-    by_region: Mapping[str, Objects]
+    by_region: Mapping[str, PurgeableObjects]
     rules: Mapping[str, ObjectRules]
+    archive: Objects
+    archive_bucket: str
     background: tuple[Callable[[], Awaitable[None]], ...]
     close: tuple[Callable[[], object], ...]
 
 
 async def open_objects(
-    engines: Engines, *, credentials: ServiceCredentials, folder: Path, threads: int
+    engines: Engines, *, credentials: ServiceCredentials, folder: Path, threads: int, region: str
 ) -> OpenObjects:
     """The open buckets.
 
@@ -50,6 +57,7 @@ async def open_objects(
         credentials: with which S3 is asked.
         folder: where the embedded bucket is.
         threads: how many of its content files are read and written at once.
+        region: where the audit trail is archived, in the first bucket that is listed.
     """
     on_s3 = {name: region.objects for name, region in engines.regions.items() if region.objects}
     if not on_s3:
@@ -58,6 +66,8 @@ async def open_objects(
         return OpenObjects(
             by_region=dict.fromkeys(engines.regions, files),
             rules=dict.fromkeys(engines.regions, files.rules()),
+            archive=files,
+            archive_bucket=_EMBEDDED_BUCKET,
             background=(files.maintain,),
             close=(files.close,),
         )
@@ -65,43 +75,59 @@ async def open_objects(
         name: await asyncio.to_thread(partial(_on_s3, engine, credentials))
         for name, engine in on_s3.items()
     }
+    archive = await asyncio.to_thread(partial(_archive, on_s3[region]))
+    objects = (*(each.objects for each in opened.values()), archive)
     return OpenObjects(
-        by_region={name: objects for name, (objects, _, _) in opened.items()},
-        rules={name: rules for name, (_, rules, _) in opened.items()},
-        background=tuple(closing(objects.settle) for objects, _, _ in opened.values()),
-        close=tuple(
-            close for objects, _, calls in opened.values() for close in (objects.close, calls.close)
+        by_region={name: each.objects for name, each in opened.items()},
+        rules={name: each.rules for name, each in opened.items()},
+        archive=archive,
+        archive_bucket=on_s3[region].buckets[0],
+        background=tuple(closing(each.settle) for each in objects),
+        close=(
+            *(each.close for each in objects),
+            *(each.rule_calls.close for each in opened.values()),
         ),
     )
 
 
-def _on_s3(
-    engine: ObjectsEngine, credentials: ServiceCredentials
-) -> tuple[S3Objects, LifecycleRules, Calls]:
-    """The objects of a region, and the rules, whose calls are the service's own and not any tenant's."""
-    endpoint = S3Endpoint(
+def _archive(engine: ObjectsEngine) -> S3Objects:
+    """The archive is no tenant's, so that no tenant's session reaches it."""
+    return S3Objects(s3_client(_endpoint(engine, _ARCHIVE_THREADS)), threads=_ARCHIVE_THREADS)
+
+
+def _endpoint(engine: ObjectsEngine, threads: int) -> S3Endpoint:
+    return S3Endpoint(
         region=engine.aws_region,
         url=engine.endpoint or "",
         path_style=engine.path_style,
         accelerate=engine.accelerate,
-        connections=2 * engine.threads,
+        connections=2 * threads,
     )
-    client = s3_client(endpoint, credentials.s3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OnS3:
+    """What is open of one region."""
+
+    objects: S3Objects
+    rules: LifecycleRules
+    rule_calls: Calls
+
+
+def _on_s3(engine: ObjectsEngine, credentials: ServiceCredentials) -> _OnS3:
+    """The objects of a region, and the rules, whose calls are the service's own and not any tenant's."""
+    client = s3_client(_endpoint(engine, engine.threads), credentials.s3)
     objects = S3Objects(
         client,
         threads=engine.threads,
         ensure=credentials.ensure,
         key_of=_tenant_key if engine.tenant_keys else lambda _: None,
     )
-    own = client if credentials.s3 is None else s3_client(endpoint)
+    own = client if credentials.s3 is None else s3_client(_endpoint(engine, _RULES_THREADS))
     calls = Calls(threads=_RULES_THREADS)
-    rules = LifecycleRules(
-        own,
-        calls,
-        lock=BucketLocks(own, calls, name="lifecycle"),
-        leftovers=objects.sweep,
-    )
-    return objects, rules, calls
+    locks = BucketLocks(own, calls, name="lifecycle")
+    rules = LifecycleRules(own, calls, lock=locks, leftovers=objects.sweep)
+    return _OnS3(objects=objects, rules=rules, rule_calls=calls)
 
 
 def _tenant_key(prefix: ObjectPrefix) -> str:

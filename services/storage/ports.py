@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
@@ -34,6 +34,7 @@ class StoredObject:
         etag: differs after every write; printable ASCII without quotes.
         metadata: the uploader's own.
         update_time: when this content was stored, in UTC.
+        key_version: the version of the tenant's data key that it is encrypted under; 0 in the clear.
     """
 
     path: str
@@ -43,6 +44,7 @@ class StoredObject:
     etag: str
     metadata: Mapping[str, str]
     update_time: datetime
+    key_version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,3 +230,95 @@ class Objects(Protocol):
 
     async def delete_many(self, prefix: ObjectPrefix, paths: Sequence[str]) -> int:
         """Deletes up to MAX_LISTED objects, and says how many there were."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What there is, or was, under a prefix.
+
+    Attributes:
+        objects: objects; in a bucket with versions, those that are not deleted.
+        noncurrent: older versions of objects, and versions of deleted ones.
+        markers: delete markers.
+        uploads: uploads in parts that have not ended.
+        records: what the adapter itself keeps beside objects.
+        complete: whether everything has been counted, or taken away.
+    """
+
+    objects: int = 0
+    noncurrent: int = 0
+    markers: int = 0
+    uploads: int = 0
+    records: int = 0
+    complete: bool = False
+
+    @property
+    def count(self) -> int:
+        """All together."""
+        return self.objects + self.noncurrent + self.markers + self.uploads + self.records
+
+    def plus(self, other: Contents) -> Contents:
+        """Both together, as yet incomplete."""
+        return Contents(
+            objects=self.objects + other.objects,
+            noncurrent=self.noncurrent + other.noncurrent,
+            markers=self.markers + other.markers,
+            uploads=self.uploads + other.uploads,
+            records=self.records + other.records,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """An object or a version of one, as far as a survey looks at it: its path and the uploader's metadata."""
+
+    path: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewritten:
+    """How far a rewriting of metadata has come.
+
+    Attributes:
+        examined: objects and versions looked at.
+        objects: objects that got other metadata.
+        versions: older versions that were deleted, because their metadata cannot be changed.
+        complete: whether it has ended.
+    """
+
+    examined: int = 0
+    objects: int = 0
+    versions: int = 0
+    complete: bool = False
+
+
+Rewrite = Callable[[Mapping[str, str]], Mapping[str, str]]
+"""What metadata is to be; equal to what it is given where that may stay."""
+
+
+class PurgeableObjects(Objects, Protocol):
+    """A bucket from which a tenant's prefix can be taken away, with what its lists no longer show.
+
+    Everything here is repeatable after any failure. A prefix is meant with its slash: a neighbour whose name goes
+    on where the tenant's ends is untouched.
+    """
+
+    def purge(self, prefix: ObjectPrefix) -> AsyncIterator[Contents]:
+        """Deletes everything under the prefix; says what it has deleted so far, after every step.
+
+        Returns when nothing is found any more. Nothing of it stands in a file of an engine of our own then.
+        """
+
+    def survey(self, prefix: ObjectPrefix) -> AsyncIterator[Contents]:
+        """Counts everything under the prefix; says what it has counted so far, after every page."""
+
+    def described(self, prefix: ObjectPrefix) -> AsyncIterator[Sequence[Described]]:
+        """All objects and older versions under the prefix, a page at a time."""
+
+    def rewrite(self, prefix: ObjectPrefix, rewrite: Rewrite) -> AsyncIterator[Rewritten]:
+        """Gives every object the metadata that rewrite makes of its own; the content stays.
+
+        An object that changes gets a new etag. Nothing of the metadata before stands in the bucket then, in older
+        versions neither: those that have it are deleted.
+        """

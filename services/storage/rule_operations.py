@@ -57,6 +57,13 @@ class ObjectLifecycles:
 
         return await engine.change(tenant.objects, change)
 
+    async def clear(self, tenant: TenantContext) -> None:
+        """Takes every rule away. Repeatable; nothing is written where there is none."""
+        require_prefix(tenant.objects)
+        engine = self._rules(tenant.objects.region)
+        if await engine.read(tenant.objects):
+            await engine.change(tenant.objects, lambda _: ())
+
     async def apply(self, tenant: TenantContext) -> int:
         """Does what the engine does not do by itself; how much was removed."""
         require_prefix(tenant.objects)

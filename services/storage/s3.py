@@ -28,7 +28,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from boundary.errors import AlreadyExists, NotFound, Unavailable, etag_mismatch
 from boundary.scope import ObjectPrefix
-from services.storage.ports import MAX_LISTED, WHOLE, Listing, Span, StoredObject, Upload
+from services.storage.ports import (
+    MAX_LISTED,
+    WHOLE,
+    Contents,
+    Described,
+    Listing,
+    Rewrite,
+    Rewritten,
+    Span,
+    StoredObject,
+    Upload,
+)
 from services.storage.s3_client import Calls
 from services.storage.s3_copy import Copy
 from services.storage.s3_description import RECORDS, Label, Present, new_label, present_of
@@ -37,6 +48,8 @@ from services.storage.s3_entries import Entries, KeyOf, is_own, refuse_own
 from services.storage.s3_errors import Kind, Refused
 from services.storage.s3_lifecycle import LifecycleRules, Lock
 from services.storage.s3_listing import Pager, present_among
+from services.storage.s3_purge import Purge
+from services.storage.s3_rewrite import Rewriting
 from services.storage.s3_upload import (
     PART_BYTES,
     PartsUpload,
@@ -47,12 +60,15 @@ from services.storage.s3_upload import (
 )
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from types_boto3_s3 import S3Client
 
 T = TypeVar("T")
 
 _ATTEMPTS = 10
 """How often an operation starts again because the object changed between its steps."""
+
+_UNDER_WAY_SECONDS = 10.0
 
 _STALE = timedelta(hours=24)
 """After this an upload that has not ended is one whose process has. No call lasts so long."""
@@ -177,7 +193,7 @@ class S3Objects:
     async def get(
         self, prefix: ObjectPrefix, path: str, *, span: Span = WHOLE, if_match: str = ""
     ) -> S3Content:
-        """See Objects.get. One request where the range is as it stands in HTTP."""
+        """See Objects.get. One request where the range fits into one, else several side by side."""
         if is_own(path):
             raise NotFound(path)
         for _ in range(_ATTEMPTS):
@@ -191,10 +207,11 @@ class S3Objects:
     ) -> S3Content | None:
         """The content, or None where the object changed on the way."""
         named = self._entries.at(prefix, path)
-        ranged: dict[str, Any] = {"Range": _http_range(span)} if span != WHOLE else {}
         try:
             answer = await self._calls.call(
-                partial(self._client.get_object, **named, **ranged),
+                partial(
+                    self._client.get_object, **named, Range=_http_range(span, self._part_bytes)
+                ),
                 provides={Kind.MISSING, Kind.RANGE},
                 discard=lambda late: late["Body"].close(),
             )
@@ -216,7 +233,7 @@ class S3Objects:
             body.close()
             return None
         source = Source(self._client, self._calls, named, present)
-        return S3Content(stored, start, length, body=body, source=source, calls=self._calls)
+        return self._content(stored, start, length, body=body, source=source)
 
     async def _nothing(
         self, prefix: ObjectPrefix, path: str, span: Span, if_match: str
@@ -232,7 +249,26 @@ class S3Objects:
         if stored is None or length:
             return None
         source = Source(self._client, self._calls, self._entries.at(prefix, path), present)
-        return S3Content(stored, start, 0, body=None, source=source, calls=self._calls)
+        return self._content(stored, start, 0, body=None, source=source)
+
+    def _content(
+        self,
+        stored: StoredObject,
+        start: int,
+        length: int,
+        *,
+        body: StreamingBody | None,
+        source: Source,
+    ) -> S3Content:
+        return S3Content(
+            stored,
+            start,
+            length,
+            body=body,
+            source=source,
+            calls=self._calls,
+            range_bytes=self._part_bytes,
+        )
 
     async def head(self, prefix: ObjectPrefix, path: str) -> StoredObject | None:
         """See Objects.head."""
@@ -325,6 +361,28 @@ class S3Objects:
         )
         return len(found)
 
+    async def purge(self, prefix: ObjectPrefix) -> AsyncIterator[Contents]:
+        """See PurgeableObjects.purge. Uploads that were cut off a moment ago are waited for."""
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=_UNDER_WAY_SECONDS)
+        async for deleted in Purge(self._entries, prefix).run():
+            yield deleted
+
+    async def survey(self, prefix: ObjectPrefix) -> AsyncIterator[Contents]:
+        """See PurgeableObjects.survey."""
+        async for found in Purge(self._entries, prefix).survey():
+            yield found
+
+    async def described(self, prefix: ObjectPrefix) -> AsyncIterator[Sequence[Described]]:
+        """See PurgeableObjects.described."""
+        async for page in Rewriting(self._entries, prefix).described():
+            yield page
+
+    async def rewrite(self, prefix: ObjectPrefix, rewrite: Rewrite) -> AsyncIterator[Rewritten]:
+        """See PurgeableObjects.rewrite."""
+        async for done in Rewriting(self._entries, prefix).run(rewrite):
+            yield done
+
     async def sweep(self, prefix: ObjectPrefix, *, older_than: timedelta = _STALE) -> int:
         """Removes what ended processes have left of a tenant: uploads in parts, and records without an object.
 
@@ -414,11 +472,14 @@ def _check(path: str, present: Present | None, *, create_only: bool, if_match: s
         raise etag_mismatch(path, field="if_match")
 
 
-def _http_range(span: Span) -> str:
-    """A range as HTTP has it (RFC 9110, section 14.1.2); of a suffix, the bytes from its begin to the end."""
+def _http_range(span: Span, most: int) -> str:
+    """The first bytes of a range, most at the most, as HTTP has it (RFC 9110, section 14.1.2).
+
+    Of a suffix, whose begin only S3 knows, all bytes to the end.
+    """
     if span.offset < 0:
         return f"bytes={span.offset}"
-    return f"bytes={span.offset}-{span.offset + span.length - 1 if span.length else ''}"
+    return f"bytes={span.offset}-{span.offset + min(span.length or most, most) - 1}"
 
 
 def _stored(path: str, size: int, digest: bytes, label: Label, upload: Upload) -> StoredObject:

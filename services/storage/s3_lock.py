@@ -106,7 +106,8 @@ class BucketLocks:
             return answer["ETag"], answer["Body"].read()
 
         try:
-            etag, raw = await self._calls.call(read, provides={Kind.MISSING})
+            # Whoever may not list is told of what is not there that it may not read it.
+            etag, raw = await self._calls.call(read, provides={Kind.MISSING, Kind.REFUSED})
         except Refused:
             return None
         until = float(json.loads(raw)["until"])

@@ -1,6 +1,6 @@
 """Content on its way to S3: small content in one request, larger content in parts that travel side by side.
 
-Memory: the parts that are under way and the one that is being received, PARALLEL_BYTES and one part together.
+Memory: the parts that are under way and the one that is being received, PARALLEL_BYTES together.
 Parts have PART_BYTES up to 8 GB and double with every further 1,000, since S3 takes 10,000 at the most and up
 to 5 TB.
 
@@ -15,8 +15,11 @@ import asyncio
 import base64
 import hashlib
 import logging
+import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import Future
 from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from boundary.errors import Aborted, AlreadyExists, InvalidArgument, SiloError, etag_mismatch
@@ -34,8 +37,8 @@ _log = logging.getLogger(__name__)
 PART_BYTES = 8 * 1024 * 1024
 """Content up to this size is one request; S3 wants 5 MiB at least in every part but the last."""
 
-PARALLEL_BYTES = 32 * 1024 * 1024
-"""How much of one upload is under way at once; at least one part."""
+PARALLEL_BYTES = 24 * 1024 * 1024
+"""How much of one upload is in memory at once; at least one part."""
 
 _PARTS_PER_SIZE = 1000
 _LARGEST_PART = 2 * 1024**3
@@ -54,20 +57,32 @@ def part_sizes(first: int = PART_BYTES) -> Iterator[int]:
 
 async def parts(content: AsyncIterator[bytes], sizes: Iterator[int]) -> AsyncIterator[bytes]:
     """The content cut into parts, the last of which may be smaller; one empty part for no content."""
-    gathered: list[bytes | memoryview] = []
-    left, first = next(sizes), True
+    size, part, first = next(sizes), BytesIO(), True
     async for chunk in content:
         view = memoryview(chunk)
         while view:
-            if not left:
-                yield b"".join(gathered)
-                gathered, left, first = [], next(sizes), False
-            gathered.append(view[:left])
-            taken = min(left, len(view))
-            left -= taken
-            view = view[taken:]
-    if gathered or first:
-        yield b"".join(gathered)
+            if part.tell() == size:
+                yield _filled(part)
+                size, first = next(sizes), False
+                part = _room_for(size)
+            view = view[part.write(view[: size - part.tell()]) :]
+    if first or part.tell():
+        yield _filled(part)
+
+
+def _room_for(size: int) -> BytesIO:
+    """A file with the memory for size bytes. To join a part's pieces when it is whole would take twice that."""
+    part = BytesIO()
+    part.seek(size - 1)
+    part.write(b"\0")
+    part.seek(0)
+    return part
+
+
+def _filled(part: BytesIO) -> bytes:
+    """What was written to a part; its own memory, not a copy."""
+    part.truncate()
+    return part.getvalue()
 
 
 class Writer:
@@ -209,6 +224,7 @@ class PartsUpload:
         self._digest = hashlib.sha256()
         self._count = 0
         self._over = False
+        self._hashing: Future[None] | None = None
         self._sending: dict[asyncio.Task[None], int] = {}
         self._sent: dict[int, CompletedPartTypeDef] = {}
         self._id = ""
@@ -220,7 +236,7 @@ class PartsUpload:
             partial(
                 self._client.create_multipart_upload,
                 **self._writer.described,
-                ChecksumAlgorithm="SHA256",
+                ChecksumAlgorithm="CRC32",
             ),
             repeatable=False,
             discard=lambda late: self._calls.start(self._abort, late["UploadId"]),
@@ -231,14 +247,16 @@ class PartsUpload:
         """Takes the next part; returns when there is room for another of its size."""
         self._count += 1
         self.size += len(part)
-        digest = await self._calls.compute(self._hash, part)
-        sending = asyncio.create_task(self._send(self._count, part, digest))
+        await self._hashed()
+        self._hashing = self._calls.start(self._digest.update, part)
+        sending = asyncio.create_task(self._send(self._count, part))
         self._sending[sending] = len(part)
         await self._room(PARALLEL_BYTES - len(part))
 
     async def end(self) -> bytes:
         """Waits until all parts are there; the digest of all content."""
         await self._room(0)
+        await self._hashed()
         return self._digest.digest()
 
     async def complete(self, digest: bytes) -> None:
@@ -272,27 +290,26 @@ class PartsUpload:
                 del self._sending[task]
                 task.result()
 
-    async def _send(self, number: int, part: bytes, digest: bytes) -> None:
-        checksum = base64.b64encode(digest).decode()
+    async def _hashed(self) -> None:
+        """Returns when the parts so far are in the digest, which takes them in their order."""
+        if self._hashing is not None:
+            await asyncio.wrap_future(self._hashing)
 
-        def send() -> str:
+    async def _send(self, number: int, part: bytes) -> None:
+        def send() -> CompletedPartTypeDef:
             if self._over:
                 raise _Over
+            checksum = base64.b64encode(zlib.crc32(part).to_bytes(4)).decode()
             answer = self._client.upload_part(
                 **self._named,
                 UploadId=self._id,
                 PartNumber=number,
                 Body=part,
-                ChecksumSHA256=checksum,
+                ChecksumCRC32=checksum,
             )
-            return answer["ETag"]
+            return {"ETag": answer["ETag"], "PartNumber": number, "ChecksumCRC32": checksum}
 
-        etag = await self._calls.call(send)
-        self._sent[number] = {"ETag": etag, "PartNumber": number, "ChecksumSHA256": checksum}
-
-    def _hash(self, part: bytes) -> bytes:
-        self._digest.update(part)
-        return hashlib.sha256(part).digest()
+        self._sent[number] = await self._calls.call(send)
 
 
 def check_digest(digest: bytes, upload: Upload) -> None:

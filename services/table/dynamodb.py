@@ -30,6 +30,7 @@ from services.table.dynamodb_errors import (
     told,
 )
 from services.table.dynamodb_expressions import holds
+from services.table.dynamodb_purge import Dropping
 from services.table.dynamodb_query import Query
 from services.table.dynamodb_writes import (
     is_repeatable,
@@ -44,6 +45,7 @@ from services.table.ports import (
     Check,
     ConditionFailed,
     Item,
+    KeyPage,
     Page,
     Put,
     Range,
@@ -191,6 +193,27 @@ class DynamoTable:
                 self._count([p for p, _ in asked], "TransactWriteItems", answer)
                 return
         raise told(Failure.CONFLICT, unknown=False)
+
+    async def keys(
+        self, partition: Partition, *, limit: int, position: bytes | None = None
+    ) -> KeyPage:
+        """As the port says."""
+        query = Query(partition=partition, keys=Range(), index=None, index_key="", descending=False)
+        payload = query.payload(limit=limit, position=position, now=self._clock())
+        assert payload is not None  # noqa: S101 - every key is in the range
+        answer = await self._read(partition, "Query", payload | {"ProjectionExpression": SORT_KEY})
+        return query.key_page(answer, limit=limit)
+
+    async def drop(self, partition: Partition, sort_keys: Sequence[str]) -> None:
+        """As the port says."""
+
+        def count(answer: Mapping[str, Any]) -> None:
+            self._count((partition,), "BatchWriteItem", answer)
+
+        await Dropping(self._calls, partition, count=count).drop(sort_keys)
+
+    async def scrub(self, partition: Partition) -> None:
+        """As the port says. The engine keeps no file of ours; its backups have a time of their own."""
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -132,10 +132,16 @@ def _integer(text: str) -> int:
         return int(number)
 
 
+def expiry_of(attributes: Mapping[str, Attribute]) -> int | None:
+    """When a stored item expires, in seconds since the epoch, or None for never."""
+    expiry = attributes.get(EXPIRES_AT)
+    return None if expiry is None else _integer(expiry["N"])
+
+
 def is_live(attributes: Mapping[str, Attribute], now: float) -> bool:
     """Whether a stored item has not expired."""
-    expiry = attributes.get(EXPIRES_AT)
-    return expiry is None or _integer(expiry["N"]) > now
+    expiry = expiry_of(attributes)
+    return expiry is None or expiry > now
 
 
 def live_item(attributes: Mapping[str, Attribute] | None, now: float) -> Item | None:

@@ -14,10 +14,11 @@ from services.table.dynamodb_attributes import (
     SORT_KEY,
     Attributes,
     decode_item,
+    expiry_of,
     is_live,
 )
 from services.table.dynamodb_expressions import Expressions
-from services.table.ports import INDEXES, Page, Range, Stored
+from services.table.ports import INDEXES, KeyPage, Page, Range, Stored
 
 _LENGTH = struct.Struct(">H")
 _MARK = 8
@@ -82,10 +83,23 @@ class Query:
         last = found[limit - 1] if len(found) > limit else answer.get("LastEvaluatedKey")
         return Page(
             items=[
-                Stored(sort_key=each[SORT_KEY]["S"], item=decode_item(each))
+                Stored(
+                    sort_key=each[SORT_KEY]["S"],
+                    item=decode_item(each),
+                    expires_at=expiry_of(each),
+                )
                 for each in found[:limit]
                 if is_live(each, now)
             ],
+            position=self._position(last) if last else None,
+        )
+
+    def key_page(self, answer: Mapping[str, Any], *, limit: int) -> KeyPage:
+        """The sort keys in the engine's answer, those of expired items too."""
+        found: Sequence[Attributes] = answer["Items"]
+        last = found[limit - 1] if len(found) > limit else answer.get("LastEvaluatedKey")
+        return KeyPage(
+            sort_keys=[each[SORT_KEY]["S"] for each in found[:limit]],
             position=self._position(last) if last else None,
         )
 

@@ -12,7 +12,7 @@ from services.engines.credentials import DynamoCredentials
 from services.engines.settings import Engines
 from services.table.dynamodb import DynamoTable, OnCapacity
 from services.table.dynamodb_calls import connect
-from services.table.ports import Table
+from services.table.ports import PurgeableTable
 from services.table.sqlite import open_table
 
 
@@ -26,7 +26,7 @@ class OpenTables:
         close: what is called last; blocks.
     """
 
-    by_region: Mapping[str, Table]
+    by_region: Mapping[str, PurgeableTable]
     background: tuple[Callable[[], Awaitable[None]], ...] = ()
     close: tuple[Callable[[], object], ...] = ()
 

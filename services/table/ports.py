@@ -121,10 +121,11 @@ class Range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """An item with its sort key."""
+    """An item with its sort key, and when it expires, in seconds since the epoch, or None for never."""
 
     sort_key: str
     item: Item
+    expires_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,4 +229,33 @@ class Table(Protocol):
         Raises:
             ConditionFailed, ItemTooLarge, TransactionTooLarge: nothing was written.
             ValueError: there are too many writes, or two of one key.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPage:
+    """A page of sort keys, in order. `position` asks for the next page; None on the last."""
+
+    sort_keys: Sequence[str]
+    position: bytes | None
+
+
+class PurgeableTable(Table, Protocol):
+    """A table from which a partition can be taken away, with what its reads no longer show."""
+
+    async def keys(
+        self, partition: Partition, *, limit: int, position: bytes | None = None
+    ) -> KeyPage:
+        """A page of at most limit sort keys that are stored, those of expired items too (a consistent read)."""
+
+    async def drop(self, partition: Partition, sort_keys: Sequence[str]) -> None:
+        """Deletes the items of these keys with their index entries, whatever they hold; of any number of keys.
+
+        Repeatable; a key that has no item is no failure. Some may be deleted where it fails.
+        """
+
+    async def scrub(self, partition: Partition) -> None:
+        """Returns when nothing that was deleted from the partition stands in a file of an engine of our own.
+
+        An engine that is a service keeps what it keeps, for as long as its contract says.
         """

@@ -15,12 +15,12 @@ from boundary.scope import Partition
 from services.embedded.sqlite import Database
 from services.table import item_json
 from services.table.point_reads import PointReader
-from services.table.ports import INDEXES, MAX_TRANSACTION, Item, Page, Range, Write
+from services.table.ports import INDEXES, MAX_TRANSACTION, Item, KeyPage, Page, Range, Write
 from services.table.sqlite_change import change_of, load, require_transaction_size, store
 from services.table.sqlite_query import LIVE, read_page, select
 
-_PURGE_SECONDS = 1.0
-_PURGE_ITEMS = 32
+_EXPIRE_SECONDS = 1.0
+_EXPIRE_ITEMS = 32
 
 
 def _schema() -> str:
@@ -46,9 +46,14 @@ SCHEMA = _schema()
 """Idempotent DDL."""
 
 _GET = f"SELECT item FROM items WHERE tbl = ? AND pk = ? AND sk = ? AND {LIVE}"  # noqa: S608
-_PURGE = (
+_KEYS = "SELECT sk FROM items WHERE tbl = ? AND pk = ? AND sk > ? ORDER BY sk LIMIT ?"
+_DROP = "DELETE FROM items WHERE tbl = ? AND pk = ? AND sk = ?"
+_DROP_AT_ONCE = 500
+"""How many items are dropped in one transaction, so that others' writes get their turn."""
+
+_EXPIRE = (
     "DELETE FROM items WHERE id IN "  # noqa: S608
-    f"(SELECT id FROM items WHERE expires_at <= ? LIMIT {_PURGE_ITEMS})"
+    f"(SELECT id FROM items WHERE expires_at <= ? LIMIT {_EXPIRE_ITEMS})"
 )
 
 
@@ -72,7 +77,7 @@ class SqliteTable:
         self._database = database
         self._points = points
         self._clock = clock
-        self._purged_at = 0.0
+        self._expired_at = 0.0
 
     async def get(self, partition: Partition, sort_key: str) -> Item | None:
         """As the port says."""
@@ -132,7 +137,7 @@ class SqliteTable:
 
         def work(connection: sqlite3.Connection) -> Item | None:
             now = self._clock()
-            self._purge(connection, now)
+            self._expire(connection, now)
             change = change_of(connection, partition, write, index=0, now=now)
             store(connection, change)
             return change.item
@@ -149,7 +154,7 @@ class SqliteTable:
 
         def work(connection: sqlite3.Connection) -> None:
             now = self._clock()
-            self._purge(connection, now)
+            self._expire(connection, now)
             # Every condition is of the state before the transaction, so all are read first.
             changes = [
                 change_of(connection, partition, write, index=index, now=now)
@@ -161,20 +166,49 @@ class SqliteTable:
 
         await self._database.write(work)
 
+    async def keys(
+        self, partition: Partition, *, limit: int, position: bytes | None = None
+    ) -> KeyPage:
+        """As the port says. A position is the last key."""
+        after = (partition.table, partition.key, position or b"", limit + 1)
+        rows = await self._database.read(
+            lambda connection: connection.execute(_KEYS, after).fetchall()
+        )
+        found = [bytes(row[0]) for row in rows]
+        return KeyPage(
+            sort_keys=[key.decode() for key in found[:limit]],
+            position=found[limit - 1] if len(found) > limit else None,
+        )
+
+    async def drop(self, partition: Partition, sort_keys: Sequence[str]) -> None:
+        """As the port says. The index entries are columns of the row."""
+        for start in range(0, len(sort_keys), _DROP_AT_ONCE):
+            rows = [
+                (partition.table, partition.key, sort_key.encode())
+                for sort_key in sort_keys[start : start + _DROP_AT_ONCE]
+            ]
+            await self._database.write(
+                lambda connection, rows=rows: connection.executemany(_DROP, rows).close()  # type: ignore[misc]
+            )
+
+    async def scrub(self, partition: Partition) -> None:
+        """As the port says: the pages of all partitions together are brought in."""
+        await self._database.scrub()
+
     def close(self) -> None:
         """Finishes what was asked for and closes the database. Blocks."""
         if self._points is not None:
             self._points.close()
         self._database.close()
 
-    def _purge(self, connection: sqlite3.Connection, now: float) -> None:
+    def _expire(self, connection: sqlite3.Connection, now: float) -> None:
         """Drops a few expired items now and then, and with every write while there are more.
 
         It runs on the one writer thread.
         """
-        if abs(now - self._purged_at) >= _PURGE_SECONDS:
-            dropped = connection.execute(_PURGE, (int(now),)).rowcount
-            self._purged_at = now if dropped < _PURGE_ITEMS else 0.0
+        if abs(now - self._expired_at) >= _EXPIRE_SECONDS:
+            dropped = connection.execute(_EXPIRE, (int(now),)).rowcount
+            self._expired_at = now if dropped < _EXPIRE_ITEMS else 0.0
 
 
 def open_table(path: Path, *, readers: int = 4) -> SqliteTable:

@@ -47,7 +47,7 @@ def select(
         clauses.append(f"({', '.join(order)}) {operator} ({', '.join('?' * len(order))})")
         parameters += _parse_position(position, len(order))
     direction = "DESC" if descending else "ASC"
-    columns = ", ".join(["sk", "item", *order])
+    columns = ", ".join(["sk", "item", "expires_at", *order])
     ordering = ", ".join(f"{name} {direction}" for name in order)
     return (
         f"SELECT {columns} FROM items WHERE {' AND '.join(clauses)} AND {LIVE} "  # noqa: S608
@@ -74,11 +74,12 @@ def read_page(rows: sqlite3.Cursor, limit: int) -> Page:
     size = 0
     last: tuple[bytes | str, ...] = ()
     more = False
-    for sort_key, item, *place in rows:
+    for sort_key, item, expires_at, *place in rows:
         if len(items) == limit or size >= MAX_PAGE_BYTES:
             more = True
             break
-        items.append(Stored(sort_key=sort_key.decode(), item=item_json.decode(item)))
+        decoded = item_json.decode(item)
+        items.append(Stored(sort_key=sort_key.decode(), item=decoded, expires_at=expires_at))
         size += len(item)
         last = tuple(place)
     rows.close()

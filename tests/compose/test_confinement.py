@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from boundary.peers import PEERS
 from tests.compose.suite import PROCESSES, ComposeSuite
 
 PUBLISHED = {"gateway": {"50050/tcp", "8080/tcp"}, "storage": {"8080/tcp"}}
@@ -57,9 +58,11 @@ def test_a_process_has_its_own_secrets_alone(stack: ComposeSuite, name: str) -> 
     seen = {
         line.split()[0]: line.split()[1:] for line in files.splitlines() if line.startswith(".")
     }
-    tokens = ("gateway", "data", "storage", "search") if name == "resolver" else (name,)
+    tokens = PEERS if name == "resolver" else (name,)
     expected = {"./tls/ca.pem", "./tls/cert.pem", "./tls/key.pem"}
     expected |= {f"./peers/{token}.token" for token in tokens}
+    if name == "storage":
+        expected |= {f"./peers/{peer}.digest" for peer in PEERS}
     if name in ("gateway", "resolver"):
         expected.add("./dev-issuer/jwks.json")
     assert set(seen) == expected

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from boundary.context import TenantContext, serving
+from boundary.errors import InvalidArgument
 from boundary.guard import GuardViolation
 from boundary.scope import SearchIndex
 from services.search.guard import GuardedIndexes
@@ -28,9 +29,10 @@ from services.search.ports import (
     Filter,
     Histogram,
     HistogramResult,
-    Indexes,
+    IndexSurvey,
     Page,
     Position,
+    PurgeableIndexes,
     Rates,
     RatesResult,
     Term,
@@ -41,8 +43,9 @@ from services.search.ports import (
     UniqueRecipients,
     UniqueRecipientsResult,
 )
+from services.search.purge_guard import GuardedPurgeableIndexes
 from services.search.sqlite import SqliteIndexes
-from tests.contexts import make_context
+from tests.contexts import make_context, make_lifecycle_context
 
 MAX_BUCKETS = 10_000
 HOUR = CalendarInterval.HOUR
@@ -66,7 +69,7 @@ def context(tenant_id: str) -> TenantContext:
 
 
 @pytest.fixture(params=["sqlite"])
-async def indexes(request: Any, tmp_path: Path) -> AsyncIterator[Indexes]:
+async def indexes(request: Any, tmp_path: Path) -> AsyncIterator[PurgeableIndexes]:
     """Every adapter in turn."""
     assert request.param == "sqlite"
     adapter = SqliteIndexes(tmp_path / "search")
@@ -100,7 +103,7 @@ def event(event_id: str, **fields: Any) -> Document:
 
 
 async def everything(
-    indexes: Indexes, index: SearchIndex, *, limit: int = 500, **search: Any
+    indexes: PurgeableIndexes, index: SearchIndex, *, limit: int = 500, **search: Any
 ) -> list[Document]:
     """All pages of a search, one after the other."""
     found: list[Document] = []
@@ -124,7 +127,7 @@ def ids(documents: Sequence[Document]) -> list[str]:
     return [document.event_id for document in documents]
 
 
-async def matching(indexes: Indexes, index: SearchIndex, **filter_: Any) -> set[str]:
+async def matching(indexes: PurgeableIndexes, index: SearchIndex, **filter_: Any) -> set[str]:
     return set(ids(await everything(indexes, index, filter=Filter(**filter_))))
 
 
@@ -463,7 +466,7 @@ def plain(buckets: Sequence[Bucket]) -> list[tuple[int, int, dict[EventType, int
 
 
 async def histogram(
-    indexes: Indexes,
+    indexes: PurgeableIndexes,
     index: SearchIndex,
     interval: CalendarInterval,
     time_zone: str,
@@ -727,3 +730,74 @@ class TestGuard:
         with serving(mine), pytest.raises(GuardViolation):
             await guarded.bulk(mine.index, batch)
         assert await indexes.count(mine.index, filter=Filter()) == 0
+
+
+class TestErasure:
+    async def test_one_recipients_events_go_and_no_others(self, indexes, index):
+        mine = [
+            event(f"m{n}", recipient="Zq7x.Anna@Example.com", subject="hello") for n in range(7)
+        ]
+        others = [
+            event("o1", recipient="joanna@example.com"),
+            event("o2", recipient="anna@example.com.au"),
+            event("o3", metadata='{"a":["x"]}', strings=("x",)),
+        ]
+        await indexes.bulk(index, mine + others)
+        neighbour = replace(event("n1", recipient="zq7x.anna@example.com"), tenant_id="B")
+        await indexes.bulk(context("B").index, [neighbour])
+        key = "zq7x.anna@example.com"
+        assert await indexes.erase(index, key, limit=4) == 4
+        assert await indexes.erase(index, key, limit=4) == 3
+        assert await indexes.erase(index, key, limit=4) == 0
+        await indexes.scrub(index)
+        assert await indexes.count(index, filter=Filter(recipient_key=key)) == 0
+        assert await indexes.count(index, filter=Filter(phrases=("zq7x anna example com",))) == 0
+        assert ids(await everything(indexes, index)) == ids(others) or set(
+            ids(await everything(indexes, index))
+        ) == {"o1", "o2", "o3"}
+        assert await indexes.count(context("B").index, filter=Filter()) == 1
+        await indexes.bulk(index, mine)
+        assert await indexes.count(index, filter=Filter(phrases=("hello",))) == 7
+
+    async def test_where_there_is_no_index_there_is_nothing_to_erase(self, indexes, index):
+        assert await indexes.erase(index, "anna@example.com", limit=4) == 0
+        await indexes.scrub(index)
+
+
+class TestSurvey:
+    async def test_a_dropped_index_leaves_nothing(self, indexes, index):
+        assert await indexes.survey(index) == IndexSurvey()
+        await indexes.bulk(index, [event("1"), event("2")])
+        first = await indexes.search(index, filter=Filter(), limit=1)
+        seen = await indexes.survey(index)
+        assert seen.indexes > 0
+        assert seen.events == 2
+        await indexes.bulk(context("B").index, [replace(event("n"), tenant_id="B")])
+        await indexes.drop(index)
+        assert await indexes.survey(index) == IndexSurvey()
+        position = Position(snapshot=first.snapshot, timestamp_ms=ms(2024, 3, 1, 12), event_id="2")
+        try:
+            page = await indexes.search(index, filter=Filter(), limit=1, position=position)
+        except InvalidArgument:
+            pass  # the cursor is no more
+        else:
+            assert page.documents == ()
+        assert (await indexes.survey(context("B").index)).events == 1
+
+    async def test_the_guard_lets_the_platforms_own_work_alone_through(self, indexes, index):
+        guarded = GuardedPurgeableIndexes(indexes)
+        await indexes.bulk(index, [event("1")])
+        for current in (context("A"), make_lifecycle_context("B", audience="search")):
+            with serving(current):
+                for call in (
+                    lambda: guarded.drop(index),
+                    lambda: guarded.survey(index),
+                    lambda: guarded.erase(index, "anna@example.com", limit=1),
+                    lambda: guarded.scrub(index),
+                ):
+                    with pytest.raises(GuardViolation):
+                        await call()
+        assert await indexes.count(index, filter=Filter()) == 1
+        with serving(make_lifecycle_context("A", audience="search")):
+            await guarded.drop(index)
+        assert await indexes.count(index, filter=Filter()) == 0

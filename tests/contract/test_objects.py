@@ -10,9 +10,10 @@ import resource
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -30,8 +31,21 @@ from boundary.scope import ObjectPrefix
 from services.storage.content import ContentDirectory
 from services.storage.files import FileObjects
 from services.storage.guard import GuardedObjects
-from services.storage.ports import CHUNK_BYTES, WHOLE, Listing, Objects, Span, StoredObject, Upload
-from tests.contexts import make_context
+from services.storage.ports import (
+    CHUNK_BYTES,
+    WHOLE,
+    Listing,
+    Objects,
+    PurgeableObjects,
+    Span,
+    StoredObject,
+    Upload,
+)
+from services.storage.purge_guard import GuardedPurgeableObjects
+from tests.contexts import make_context, make_lifecycle_context
+from tests.sealing import layered
+
+T = TypeVar("T")
 
 TEXT = Upload(content_type="text/plain")
 
@@ -59,10 +73,19 @@ async def _close(adapter: FileObjects) -> None:
     await asyncio.to_thread(adapter.close)
 
 
-@pytest.fixture(params=["files"])
-def objects(request: pytest.FixtureRequest) -> Objects:
-    adapter: Objects = request.getfixturevalue(request.param)
-    return adapter
+@pytest.fixture(params=["plain", "sealed"])
+async def objects(
+    request: pytest.FixtureRequest, files: FileObjects, tmp_path: Path
+) -> AsyncIterator[Objects]:
+    """The embedded bucket, without and with the layer that encrypts."""
+    async with layered(files, request.param, tmp_path / "keys") as over:
+        yield over
+
+
+@pytest.fixture
+def purgeable(files: FileObjects) -> PurgeableObjects:
+    """The embedded bucket, for what removes and surveys: below the layer that encrypts."""
+    return files
 
 
 async def _stream(*chunks: bytes) -> AsyncIterator[bytes]:
@@ -264,7 +287,10 @@ class TestList:
         paths = ["a", "a b", "a/b", "a!", "a0", "B", "é", "z", "\uffdc", "😀", "a~", "ab"]
         for path in paths:
             await _put(objects, prefix, path)
-        assert await _paths(objects, prefix) == sorted(paths, key=str.encode)
+        # Pages of five: SeaweedFS leaves out `a`, beside which there is `a/b`, where a page would end at it.
+        pages = await _pages(objects, prefix, under="", folded=False, limit=5)
+        listed = [stored.path for page in pages for stored in page.objects]
+        assert listed == sorted(paths, key=str.encode)
 
     async def test_a_prefix_may_end_inside_a_segment(
         self, objects: Objects, prefix: ObjectPrefix
@@ -587,6 +613,140 @@ class TestFiles:
         assert await _read(files, prefix, "k4") == b"1" * 2_000_000
         assert len(_content_files(tmp_path)) == 5
         await _close(files)
+
+
+class TestPurge:
+    """Taking a prefix away, and changing metadata without a trace."""
+
+    @pytest.fixture
+    def objects(self, purgeable: PurgeableObjects) -> PurgeableObjects:
+        return purgeable
+
+    async def test_everything_under_the_prefix_goes_and_nothing_beside_it(
+        self, objects: PurgeableObjects, prefix: ObjectPrefix
+    ) -> None:
+        neighbours = [make_context(name, audience="storage").objects for name in ("ab", "a-b", "b")]
+        for number in range(5):
+            await _put(objects, prefix, f"f/{number}", b"1")
+            await _put(objects, prefix, f"f/{number}", b"2")
+        await objects.delete(prefix, "f/0")
+        await _put(objects, prefix, "aside", b"3", Upload(content_type="a/b", metadata={"ü": "ä"}))
+        for neighbour in neighbours:
+            await _put(objects, neighbour, "f/1", b"n")
+        before = await _last(objects.survey(prefix))
+        assert before.objects == 5
+        deleted = await _last(objects.purge(prefix))
+        assert (deleted.objects, deleted.complete) == (5, True)
+        assert deleted.count == before.count
+        assert (await _last(objects.survey(prefix))).count == 0
+        assert await _paths(objects, prefix) == []
+        for neighbour in neighbours:
+            assert await _read(objects, neighbour, "f/1") == b"n"
+        again = await _last(objects.purge(prefix))
+        assert (again.count, again.complete) == (0, True)
+
+    async def test_an_upload_that_is_under_way_leaves_nothing(
+        self, objects: PurgeableObjects, prefix: ObjectPrefix
+    ) -> None:
+        begun = asyncio.Event()
+
+        async def endless() -> AsyncIterator[bytes]:
+            for _ in range(3):
+                yield b"x" * 6_000_000
+            begun.set()
+            await asyncio.Event().wait()
+
+        uploading = asyncio.create_task(objects.put(prefix, "never", endless(), TEXT))
+        await begun.wait()
+        uploading.cancel()
+        await asyncio.wait([uploading])
+        assert (await _last(objects.purge(prefix))).complete
+        assert (await _last(objects.survey(prefix))).count == 0
+
+    async def test_metadata_is_rewritten_and_content_stays(
+        self, objects: PurgeableObjects, prefix: ObjectPrefix
+    ) -> None:
+        def upload(**metadata: str) -> Upload:
+            return Upload(content_type="text/csv", metadata=metadata)
+
+        old = await _put(objects, prefix, "one", b"1", upload(to="anna", kept="yes"))
+        await _put(objects, prefix, "many", b"2", upload(to="anna"))
+        await _put(objects, prefix, "many", b"3", upload(kept="yes"))
+        await _put(objects, prefix, "aside", b"4", upload(to="ännä anna", kept="yes"))
+        other = await _put(objects, prefix, "other", b"5", upload(to="bert"))
+
+        def without(metadata: Mapping[str, str]) -> Mapping[str, str]:
+            return {name: value for name, value in metadata.items() if "anna" not in value}
+
+        done = await _last(objects.rewrite(prefix, without))
+        assert (done.objects, done.complete) == (2, True)
+        one = await objects.head(prefix, "one")
+        assert one is not None
+        assert (one.metadata, one.content_type, one.sha256) == (
+            {"kept": "yes"},
+            "text/csv",
+            old.sha256,
+        )
+        assert one.etag != old.etag
+        assert await _read(objects, prefix, "one") == b"1"
+        aside = await objects.head(prefix, "aside")
+        assert aside is not None
+        assert aside.metadata == {"kept": "yes"}
+        assert await objects.head(prefix, "other") == other
+        described = [each async for page in objects.described(prefix) for each in page]
+        assert {each.path for each in described} == {"one", "many", "aside", "other"}
+        assert not [each for each in described if "anna" in str(each.metadata)]
+        assert (await _last(objects.rewrite(prefix, without))).objects == 0
+
+    async def test_the_guard_lets_the_platforms_own_work_alone_through(
+        self, objects: PurgeableObjects, tenant: TenantContext
+    ) -> None:
+        guarded = GuardedPurgeableObjects(objects)
+        await _put(objects, tenant.objects, "mine")
+        own_work = make_lifecycle_context("a", audience="storage")
+        for context in (tenant, make_lifecycle_context("ab", audience="storage")):
+            with serving(context):
+                for call in (
+                    lambda: guarded.purge(tenant.objects),
+                    lambda: guarded.survey(tenant.objects),
+                    lambda: guarded.described(tenant.objects),
+                    lambda: guarded.rewrite(tenant.objects, dict),
+                ):
+                    with pytest.raises(GuardViolation):
+                        await _last(call())
+        assert await _paths(objects, tenant.objects) == ["mine"]
+        with serving(own_work):
+            assert (await _last(guarded.purge(own_work.objects))).objects == 1
+
+
+async def _last(steps: AsyncIterator[T]) -> T:
+    """The last step, after all before it."""
+    return [step async for step in steps][-1]
+
+
+def _everything_in(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+class TestFilesLeft:
+    """What a purge leaves on this machine's disk."""
+
+    async def test_nothing_of_a_purged_tenant_is_left_in_any_file(
+        self, tmp_path: Path, files: FileObjects, prefix: ObjectPrefix
+    ) -> None:
+        neighbour = make_context("ab", audience="storage").objects
+        canary = b"Zq7xCANARY"
+        for number in range(60):
+            upload = Upload(content_type="a/b", metadata={"who": canary.decode() * 20})
+            await _put(files, prefix, f"{canary.decode()}/{number}", canary * 100, upload)
+            await _put(files, neighbour, f"kept/{number}", b"NEIGHBOUR")
+        await files.copy(prefix, f"{canary.decode()}/1", "copy")
+        leftover = tmp_path / "content" / "00" / ("0" * 32)
+        leftover.write_bytes(canary)  # as of an upload whose process was killed
+        await _last(files.purge(prefix))
+        assert canary not in _everything_in(tmp_path)
+        assert len(_content_files(tmp_path)) == 60
+        assert len(await _paths(files, neighbour)) == 60
 
 
 @contextmanager

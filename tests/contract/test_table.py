@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from services.table.ports import (
     Delete,
     Item,
     ItemTooLarge,
+    PurgeableTable,
     Put,
     Range,
     Table,
@@ -51,7 +53,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture(params=["sqlite", "sqlite-threads"])
-def table(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Table]:
+def table(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[PurgeableTable]:
     path = tmp_path / "table.sqlite"
     database = Database(path)
     database.open(SCHEMA)
@@ -533,6 +535,64 @@ async def test_one_transaction_may_touch_two_partitions(table: Table):
     assert await table.get(A, "k") is None
 
 
+# Taking a partition away
+
+
+async def stored_keys(table: PurgeableTable, partition: Partition) -> list[str]:
+    """All stored sort keys, read in pages of 3."""
+    found: list[str] = []
+    position = None
+    while True:
+        page = await table.keys(partition, limit=3, position=position)
+        assert len(page.sort_keys) <= 3
+        found += page.sort_keys
+        if page.position is None:
+            return found
+        position = page.position
+
+
+async def test_keys_are_all_that_is_stored_in_order_and_nothing_of_a_neighbour(
+    table: PurgeableTable,
+):
+    await put(table, A, "B", "a", "CONFIG", "B#1", "ä", "\U0001f600", "REQUEST#x")
+    await put(table, A1, "other")
+    expected = sorted(["B", "a", "CONFIG", "B#1", "ä", "\U0001f600", "REQUEST#x"], key=str.encode)
+    assert await stored_keys(table, A) == expected
+    assert await stored_keys(table, CONTEXTS["a"].partition) == []
+
+
+async def test_a_drop_takes_any_number_of_items_and_their_index_entries(table: PurgeableTable):
+    index_key = A.index_key("CAMPAIGN")
+    numbers = range(120)
+    for number in numbers:
+        item: Item = {"GSI2PK": index_key, "GSI2SK": f"{number:03}"}
+        await table.write(A, Put(sort_key=f"k{number:03}", item=item))
+    await put(table, A, "kept")
+    for neighbour in ("A-1", "a", "ab", "B"):
+        await put(table, CONTEXTS[neighbour].partition, "k001")
+    await table.drop(A, [f"k{number:03}" for number in numbers] + ["never-was"])
+    assert await stored_keys(table, A) == ["kept"]
+    assert await keys_of(table, A, Range(), index="GSI2", index_key=index_key) == []
+    for neighbour in ("A-1", "a", "ab", "B"):
+        assert await stored_keys(table, CONTEXTS[neighbour].partition) == ["k001"]
+    await table.drop(A, ["k001", "kept"])
+    await table.drop(A, [])
+    assert await stored_keys(table, A) == []
+
+
+async def test_a_drop_takes_what_has_expired_and_is_no_longer_read(
+    table: PurgeableTable, clock: Clock
+):
+    await table.write(A, Put(sort_key="k", item={}, expires_at=int(clock.now) + 10))
+    clock.now += 20
+    assert await table.get(A, "k") is None
+    keys = await stored_keys(table, A)
+    await table.drop(A, keys)
+    clock.now -= 20
+    assert await table.get(A, "k") is None
+    await table.scrub(A)
+
+
 # Durability
 
 
@@ -560,3 +620,53 @@ async def test_expired_items_are_dropped_in_the_course_of_writing(tmp_path: Path
             await put(table, A, "kept")
         rows = await database.read(lambda c: c.execute("SELECT count(*) FROM items").fetchone())
         assert rows == (1,)
+
+
+async def test_nothing_of_what_was_dropped_is_left_in_the_files(tmp_path: Path):
+    canary, other = "Zq7xCANARYx", "Zq7xNEIGHBOURx"
+    database = Database(tmp_path / "table.sqlite")
+    database.open(SCHEMA)
+    with contextlib.closing(
+        SqliteTable(database, points=PointReader(tmp_path / "table.sqlite"))
+    ) as table:
+        for number in range(300):
+            size = number * 37 % 9000  # in the row, on its page, and on pages of its own
+            item: Item = {
+                "text": canary * (1 + size // len(canary)),
+                "GSI1PK": A.index_key("USER", "EMAIL", canary),
+                "GSI1SK": f"{canary}{number}",
+            }
+            await table.write(A, Put(sort_key=f"USER#{canary}{number}", item=item))
+            await put(table, B, f"USER#{other}{number}", text=other)
+        for number in range(0, 300, 3):
+            await put(table, A, f"USER#{canary}{number}", text=canary)
+        assert canary.encode() in raw_bytes(tmp_path)
+        await table.drop(A, await stored_keys(table, A))
+        await table.scrub(A)
+        assert canary.encode() not in raw_bytes(tmp_path)
+        assert raw_bytes(tmp_path).count(other.encode()) >= 300
+        assert (await table.get(B, f"USER#{other}7")) == {"text": other}
+
+
+async def test_a_reader_of_an_earlier_state_only_delays_a_scrub(tmp_path: Path):
+    path = tmp_path / "table.sqlite"
+    database = Database(path)
+    database.open(SCHEMA)
+    with contextlib.closing(SqliteTable(database)) as table:
+        await put(table, A, "k", text="CANARY")
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM items").fetchone()
+        await table.drop(A, ["k"])
+        scrubbing = asyncio.create_task(table.scrub(A))
+        await put(table, B, "others go on")
+        assert not scrubbing.done()
+        reader.execute("ROLLBACK")
+        await asyncio.wait_for(scrubbing, 5)
+        reader.close()
+        assert b"CANARY" not in raw_bytes(tmp_path)
+
+
+def raw_bytes(folder: Path) -> bytes:
+    """Every byte of every file."""
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())

@@ -14,7 +14,7 @@ import pytest
 from devstack.stack import Stack
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/calling-from-inside.md")
+PAGES = ("README.md", "docs/calling-from-inside.md", "docs/operating.md")
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SET_UP = ("make ", ". .venv/bin/activate")
 

@@ -23,6 +23,7 @@ def region_on(
     opensearch: str,
     tables: Sequence[str] = ("EmailPlatform",),
     buckets: Sequence[str] = ("email-platform-storage",),
+    kms: str = "",
 ) -> dict[str, Any]:
     """A region of the engines file, on these engines."""
     objects = {"aws_region": "us-east-1", "endpoint": s3.url, "path_style": True}
@@ -30,6 +31,7 @@ def region_on(
         "table": {"aws_region": REGION, "endpoint": dynamodb, "tables": list(tables)},
         "objects": {**objects, "buckets": list(buckets)},
         "search": {"shared": {"url": opensearch, "replicas": 0}},
+        **({"keys": {"aws_region": REGION, "endpoint": kms}} if kms else {}),
     }
 
 

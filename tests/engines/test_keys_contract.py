@@ -93,3 +93,14 @@ async def test_a_keeper_that_is_gone_is_unavailable_and_comes_back(
     with start_local_kms(tmp_path) as endpoint:
         after = keys_at(endpoint, threads)
         assert await after.unwrap(A, made.wrapped, purpose="objects") == made.plaintext
+
+
+async def test_a_server_that_does_not_rotate_on_demand_goes_on_with_the_same_key(
+    keys: TenantKeys,
+):
+    await keys.create(A)
+    before = await keys.generate(A, purpose="objects")
+    await keys.rotate(A)
+    after = await keys.generate(A, purpose="objects")
+    assert await keys.unwrap(A, before.wrapped, purpose="objects") == before.plaintext
+    assert after.plaintext != before.plaintext

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from botocore.credentials import Credentials
@@ -17,11 +18,13 @@ from tests.contract.test_objects import (  # noqa: F401 - the suite
     TestCutOff,
     TestGuard,
     TestList,
+    TestPurge,
     TestPutAndGet,
     prefix,
     tenant,
 )
 from tests.engines.servers.s3 import S3Server
+from tests.sealing import layered
 
 PART = 5 * 1024 * 1024
 """The smallest part that S3 takes."""
@@ -46,7 +49,8 @@ def bucket(s3_endpoint: S3Server) -> Iterator[str]:
 
 
 @pytest.fixture
-async def objects(s3_endpoint: S3Server, bucket: str) -> AsyncIterator[Objects]:
+async def purgeable(s3_endpoint: S3Server, bucket: str) -> AsyncIterator[S3Objects]:
+    """The bucket, for what removes and surveys: below the layer that encrypts."""
     client = s3_client(
         S3Endpoint(region="us-east-1", url=s3_endpoint.url, path_style=True),
         Credentials(s3_endpoint.access_key, s3_endpoint.secret_key),
@@ -56,3 +60,12 @@ async def objects(s3_endpoint: S3Server, bucket: str) -> AsyncIterator[Objects]:
     await adapter.settle()
     adapter.close()
     client.close()
+
+
+@pytest.fixture(params=["plain", "sealed"])
+async def objects(
+    request: pytest.FixtureRequest, purgeable: S3Objects, tmp_path: Path
+) -> AsyncIterator[Objects]:
+    """The bucket, without and with the layer that encrypts."""
+    async with layered(purgeable, request.param, tmp_path / "keys") as over:
+        yield over

@@ -12,7 +12,15 @@ from boundary.context import CONTEXT_KEY
 from silo.data.v1 import campaign_pb2
 from silo.search.v1 import event_pb2
 from silo.storage.v1 import object_pb2
-from tests.isolation.world import TENANT_METHODS, World, bearer, call, request_for
+from tests.isolation.world import (
+    OWN_METHODS,
+    SINGLETONS,
+    TENANT_METHODS,
+    World,
+    bearer,
+    call,
+    request_for,
+)
 
 BY_NAME = {method.descriptor.name: method for method in TENANT_METHODS}
 NAMES_A_RESOURCE = [
@@ -20,7 +28,7 @@ NAMES_A_RESOURCE = [
     for method in TENANT_METHODS
     if method.resource[-1:] in (("name",), ("path",), ("destination_path",))
     and not method.client_streaming
-    and method.descriptor.name != "UpdateTenantConfig"
+    and method.descriptor.name not in {f"Update{each}" for each in SINGLETONS}
     and not method.descriptor.name.startswith(
         "Sign"
     )  # signs what may come to be; it looks at nothing
@@ -43,7 +51,7 @@ def _victims_are_unharmed(worlds: tuple[World, World]) -> Any:
             assert after[name] == seen[name], f"{method} of {world.tenant_id} has changed"
 
 
-@pytest.mark.parametrize("method", TENANT_METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", TENANT_METHODS + OWN_METHODS, ids=lambda method: method.name)
 @pytest.mark.parametrize("direction", [0, 1], ids=["forth", "back"])
 def test_no_method_gives_or_takes_anything_of_anothers(
     worlds: tuple[World, World], method: Method, direction: int
@@ -86,7 +94,7 @@ def test_a_context_that_a_client_brings_is_not_taken(
     assert (alone.code, alone.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING")
 
 
-@pytest.mark.parametrize("method", TENANT_METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", TENANT_METHODS + OWN_METHODS, ids=lambda method: method.name)
 def test_a_permission_of_everything_else_is_not_enough(
     worlds: tuple[World, World], method: Method
 ) -> None:

@@ -31,7 +31,7 @@ from silo.data.v1 import (
     user_pb2,
     user_pb2_grpc,
 )
-from silo.resolver.v1 import context_pb2, context_pb2_grpc
+from silo.resolver.v1 import context_pb2, context_pb2_grpc, tenant_pb2, tenant_pb2_grpc
 from silo.search.v1 import event_pb2, event_pb2_grpc
 from silo.storage.v1 import object_pb2, object_pb2_grpc
 
@@ -42,7 +42,12 @@ COLLECTIONS = {
     "Template": "templates",
     "RecipientList": "lists",
 }
+SINGLETONS = {"TenantConfig": "config", "ObjectLifecycle": "objectLifecycle"}
 EDGE_METHODS = [method for method in all_methods() if method.edge]
+OPERATOR_METHODS = [m for m in EDGE_METHODS if m.permission.startswith("platform.")]
+OWN_METHODS = [m for m in EDGE_METHODS if m.service == "resolver" and m not in OPERATOR_METHODS]
+"""Methods of the resolver that a tenant calls with its JWT."""
+
 TENANT_METHODS = [method for method in EDGE_METHODS if method.service != "resolver"]
 
 Metadata = tuple[tuple[str, str], ...]
@@ -262,6 +267,15 @@ def bearer(token: str) -> Metadata:
     return (("authorization", f"Bearer {token}"),)
 
 
+def encrypt(channel: grpc.Channel, tenant_id: str, *, operator: Metadata) -> None:
+    """Switches a tenant's encryption on."""
+    tenant = tenant_pb2.Tenant(name=f"tenants/{tenant_id}")
+    tenant.encryption.enabled = True
+    tenant_pb2_grpc.TenantServiceStub(channel).UpdateTenant(
+        tenant_pb2.UpdateTenantRequest(tenant=tenant), metadata=operator, timeout=TIMEOUT
+    )
+
+
 def request_for(method: Method, world: World, *, own: str | None = None) -> Message:
     """A request of any method that names what world owns, as well as its fields' names and types allow.
 
@@ -319,6 +333,10 @@ def _guess(
         return world.path.replace(world.own, own)
     if name == "prefix":
         return f"secret-{own}/"
+    if name == "folder":
+        return f"secret-{own}/"
+    if name == "expire_days":
+        return 1
     if name == "email":
         return f"{world.canary}@example.com" if holder.name == "ListUsersRequest" else "b@x.example"
     if name.endswith("_address"):
@@ -341,8 +359,8 @@ def _guess(
 
 
 def _name(holder: Descriptor, method: Method, own: str) -> str:
-    if holder.name == "TenantConfig":
-        return "config"
+    if holder.name in SINGLETONS:
+        return SINGLETONS[holder.name]
     for kind, collection in COLLECTIONS.items():
         if holder.name == kind or re.fullmatch(
             rf"(Create|Get|Update|Delete){kind}(Content)?Request", holder.name

@@ -81,6 +81,17 @@ class S3Server:
             self._process.wait(10)
             self._process = None
 
+    @property
+    def pid(self) -> int:
+        """The process id of the server, which runs.
+
+        Raises:
+            RuntimeError: it does not.
+        """
+        if self._process is None:
+            raise RuntimeError("the S3 server does not run")
+        return self._process.pid
+
     def client(self, service: str) -> Any:
         """A client of the root user."""
         return boto3.client(

@@ -105,9 +105,17 @@ def test_no_role_may_do_everything(role: str) -> None:
 def test_a_services_own_role_reaches_no_tenants_items_or_objects() -> None:
     for role in ("DataRole", "StorageRole", "SearchRole"):
         for document in template.inline_policies(role):
-            for action in actions(document):
-                assert not action.startswith("dynamodb:")
-                assert not action.endswith("Object")
+            for statement in document["Statement"]:
+                for action in actions({"Statement": [statement]}):
+                    assert not action.startswith("dynamodb:")
+                    if action.endswith("Object"):
+                        assert statement["Resource"] in {
+                            f"{template.BUCKET_ARN}/audit/*",
+                            f"{template.BUCKET_ARN}/.silo/locks/*",
+                        }
+                    if action == "s3:ListBucket":
+                        only = {"StringLike": {"s3:prefix": "audit/*"}}
+                        assert statement["Condition"] == only
 
 
 def test_roles_of_the_template_are_taken_by_the_sessions() -> None:

@@ -225,12 +225,57 @@ async def test_a_message_over_the_limit_has_a_reason_and_a_record(objects: Any) 
     assert running.records()[-1]["reason"] == "MESSAGE_TOO_LARGE"
 
 
+@pytest.mark.parametrize("shape", ["GetObject", "DownloadObject"])
+async def test_a_call_whose_one_message_never_comes_is_answered(objects: Any, shape: str) -> None:
+    running, _, _ = objects
+
+    async def nothing() -> AsyncIterator[bytes]:
+        for raw in ():
+            yield raw
+
+    call = running.channel.stream_unary(f"/{OBJECTS}/{shape}")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(nothing(), metadata=running.metadata("A"), timeout=10)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert reason_of(caught.value) == "MESSAGE_MISSING"
+    assert running.records()[-1]["reason"] == "MESSAGE_MISSING"
+
+
+async def test_nothing_of_a_message_is_waited_for_that_nobody_vouches_for(objects: Any) -> None:
+    running, _, _ = objects
+    release = asyncio.Event()
+
+    async def later() -> AsyncIterator[bytes]:
+        await release.wait()
+        yield b""
+
+    call = running.channel.stream_unary(f"/{OBJECTS}/GetObject")(later(), timeout=10)
+    try:
+        assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+    finally:
+        release.set()
+    assert running.records()[-1]["reason"] == "CONTEXT_MISSING"
+
+
+async def test_a_message_that_grpc_itself_refuses_has_a_record(objects: Any) -> None:
+    running, _, _ = objects
+    huge = b"x" * (17 * 1024 * 1024)
+    async with grpc.aio.insecure_channel(running.address) as channel:  # it sends what it is given
+        call = channel.unary_unary(f"/{OBJECTS}/GetObject")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(huge, metadata=running.metadata("A"))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    await _until(lambda: bool(running.records()))
+    assert running.records()[-1]["principal"] == "alice"
+
+
 async def test_a_record_stays_small_whatever_the_caller_names(objects: Any) -> None:
     running, stub, _ = objects
     path = "\x01" * 3_000_000
     await stub.GetObject(object_pb2.GetObjectRequest(path=path), metadata=running.metadata("A"))
-    assert running.audit_path.stat().st_size < 16_384
     assert str(running.records()[0]["resource"]).endswith("\x01...")
+    (segment,) = running.audit_folder.glob("*/[0-9]*.jsonl")
+    assert segment.stat().st_size < 16_384
 
 
 async def test_a_deadline_that_passes_is_the_callers_status(objects: Any) -> None:

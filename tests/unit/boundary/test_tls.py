@@ -16,6 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from boundary.channel import open_channel
 from boundary.http import HttpServer
+from boundary.interceptors.chain import Chain
+from boundary.interceptors.shapes import ByPath
 from boundary.metrics import CallMetrics
 from boundary.server import Server
 from boundary.tls import CA, CERTIFICATE, PRIVATE_KEY, Tls, TlsError, load_tls
@@ -26,11 +28,6 @@ from devstack.readiness import is_ready
 SECONDS = 5.0
 
 
-class _NoMethods(grpc.GenericRpcHandler):
-    def service(self, _: grpc.HandlerCallDetails) -> None:
-        return None
-
-
 @asynccontextmanager
 async def served(tls: Tls | None, *, http: str = "127.0.0.1:0") -> AsyncIterator[Server]:
     """A server of the suite with nothing but health."""
@@ -38,7 +35,7 @@ async def served(tls: Tls | None, *, http: str = "127.0.0.1:0") -> AsyncIterator
     server = Server(
         name="data",
         listen="127.0.0.1:0",
-        handler=_NoMethods(),
+        handler=ByPath({}, Chain([])),
         services=(),
         http=side,
         tls=tls,

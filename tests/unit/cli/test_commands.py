@@ -61,14 +61,20 @@ def test_all_the_promised_commands_are_there() -> None:
     promised |= {("tenants", verb) for verb in tenants}
     promised |= {
         ("keys", "rotate"),
+        ("keys", "destroy"),
+        ("keys", "reencrypt"),
         ("config", "get"),
         ("config", "update"),
         ("templates", "content"),
+        ("policies", "get-objects"),
+        ("policies", "update-objects"),
     }
     promised |= {("entities", verb) for verb in ("batch-get", "batch-write", "transact")}
     promised |= {("analytics", "increment"), ("analytics", "report")}
     promised |= {("sign", "upload"), ("sign", "download")}
     promised |= {("events", verb) for verb in ("ingest", "search", "count", "report")}
+    audit = ("list", "list-tenant", "export", "export-tenant", "verify")
+    promised |= {("audit", verb) for verb in audit}
     assert set(every_command()) == promised
 
 

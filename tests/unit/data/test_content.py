@@ -8,7 +8,15 @@ import pytest
 
 from boundary.channel import open_channel
 from boundary.context import CONTEXT_KEY
-from boundary.errors import Internal, PermissionDenied, ResourceExhausted, Unavailable, status_of
+from boundary.errors import (
+    DataLoss,
+    Internal,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+    key_destroyed,
+    status_of,
+)
 from boundary.metadata import STATUS_KEY
 from services.data.content import CHUNK_BYTES, StorageContent
 from silo.storage.v1 import object_pb2, object_pb2_grpc
@@ -180,6 +188,23 @@ async def test_a_reason_that_the_caller_can_mend_is_kept(content, fake):
         await content.put(CONTEXT, "welcome", DATA, sha256=SHA)
     assert refused.value.reason == "OBJECT_TOO_LARGE"
     assert refused.value.message == "the object is larger than 5 bytes"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        key_destroyed(),
+        DataLoss("CONTENT_DAMAGED", "not as stored: p, frame 1", metadata={"place": "p, frame 1"}),
+    ],
+    ids=lambda error: error.reason,
+)
+async def test_what_concerns_the_tenants_key_is_told_as_it_is(content, fake, error):
+    fake.error = error
+    with pytest.raises(type(error)) as refused:
+        await content.read(CONTEXT, "welcome")
+    told = refused.value
+    assert (told.reason, told.message) == (error.reason, error.message)
+    assert told.metadata.get("place") == error.metadata.get("place")
 
 
 async def test_storage_that_is_down(storage):

@@ -53,7 +53,12 @@ async def channel(table, engine, content, clock) -> AsyncIterator[grpc.aio.Chann
         ]
     )
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((handlers_of(methods_of("data"), servicers, chain),))
+    methods = [
+        method
+        for method in methods_of("data")
+        if method.descriptor.containing_service.full_name in servicers
+    ]
+    server.add_generic_rpc_handlers((handlers_of(methods, servicers, chain),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

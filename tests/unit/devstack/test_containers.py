@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 
+from boundary.errors import Unauthenticated
 from boundary.peers import PEERS, PeerVerifier
 from boundary.tls import CA, CERTIFICATE, PRIVATE_KEY, Tls
 from devstack.addresses import PROCESSES
@@ -29,14 +31,21 @@ def test_each_process_has_its_own_and_nothing_else(tmp_path: Path) -> None:
         tokens = PEERS if name == "resolver" else (name,)
         expected = {f"tls/{file}" for file in (CA, CERTIFICATE, PRIVATE_KEY)}
         expected |= {f"peers/{token}.token" for token in tokens}
+        if name == "storage":
+            expected |= {f"peers/{peer}.digest" for peer in PEERS}
         if name in ("gateway", "resolver"):
             expected.add("dev-issuer/jwks.json")
         assert seen == expected == set(contents(tmp_path / name))
         Tls(tmp_path / name / "tls")
-    verifier = PeerVerifier(tmp_path / "resolver" / "peers")
-    for name in PEERS:
-        token = (tmp_path / name / "peers" / f"{name}.token").read_text().strip()
-        assert verifier.verify(token) == name
+    for verifying in ("resolver", "storage"):
+        verifier = PeerVerifier(tmp_path / verifying / "peers")
+        for name in PEERS:
+            token = (tmp_path / name / "peers" / f"{name}.token").read_text().strip()
+            assert verifier.verify(token) == name
+            digest = (tmp_path / "storage" / "peers" / f"{name}.digest").read_text().strip()
+            for forged in (digest, f"{name}.{digest}", f"{name}.", name):
+                with pytest.raises(Unauthenticated):
+                    verifier.verify(forged)
     assert "dev-issuer/private.pem" in contents(tmp_path / OPERATOR)
 
 

@@ -25,6 +25,7 @@ from boundary.server import Server
 from gateway.bootstrap import build
 from gateway.settings import GatewaySettings
 from silo.resolver.v1 import context_pb2, tenant_pb2
+from tests.audit_records import records_in
 from tests.contexts import mint_token
 from tests.serving import Serving, serving
 
@@ -174,8 +175,7 @@ class Edge:
 
     def records(self) -> list[dict[str, Any]]:
         """The gateway's audit records so far."""
-        path = self.home / "audit" / "gateway.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        return records_in(self.home / "audit", service="gateway")
 
 
 def write_home(home: Path) -> None:
@@ -226,6 +226,7 @@ async def edge(
             gateway_http_listen=f"127.0.0.1:{http_port}",
             resolver_address=resolver_address,
             drain_seconds=0.2,
+            audit_mode="strict",
             **{f"{service}_address": address},  # type: ignore[arg-type]
         )
         gateway = await build(settings)

@@ -9,7 +9,7 @@ import pytest
 from boundary.errors import Unavailable
 from services.keys import local
 from services.keys.local import LocalKeys
-from services.keys.ports import KeyDestroyed, KeyState, WrappedKeyInvalid
+from services.keys.ports import KeyDestroyed, KeyState, KeyStoreTampered, WrappedKeyInvalid
 from tests.contexts import make_context
 
 A, A1 = make_context("A").key, make_context("A-1").key
@@ -45,8 +45,9 @@ async def test_new_wraps_are_under_the_newest_version(keys, folder):
     after = await keys.generate(A, purpose="objects")
     (folder / "tenant-a" / "1.key").write_bytes(bytes(32))
     assert await keys.unwrap(A, after.wrapped, purpose="objects") == after.plaintext
-    with pytest.raises(WrappedKeyInvalid):
+    with pytest.raises(KeyStoreTampered) as caught:
         await keys.unwrap(A, before.wrapped, purpose="objects")
+    assert caught.value.place == "tenant-a/1.key"
 
 
 async def test_ten_versions_and_more_are_counted_as_numbers(keys):
@@ -123,9 +124,19 @@ async def test_another_process_that_destroys_is_seen_at_once(keys, folder):
         await keys.unwrap(A, wrapped, purpose="objects")
 
 
-async def test_a_damaged_key_file_is_unavailable_and_says_nothing(keys, folder):
+async def test_a_key_store_that_was_tampered_with_is_refused_with_the_place(keys, folder):
     await keys.create(A)
-    (folder / "tenant-a" / "1.key").write_bytes(b"short")
-    with pytest.raises(Unavailable) as caught:
-        await keys.generate(A, purpose="objects")
-    assert "tenant-a" not in caught.value.message
+    await keys.rotate(A)
+    made = await keys.generate(A, purpose="objects")
+    second = folder / "tenant-a" / "2.key"
+    whole = second.read_bytes()
+    for tampered in (b"short", whole + b"x", bytes([whole[0] ^ 1]) + whole[1:]):
+        second.write_bytes(tampered)
+        with pytest.raises(KeyStoreTampered) as caught:
+            await keys.unwrap(A, made.wrapped, purpose="objects")
+        assert caught.value.place == "tenant-a/2.key"
+    second.unlink()
+    (folder / "tenant-a" / "3.key").write_bytes(whole)
+    with pytest.raises(KeyStoreTampered) as caught:
+        await keys.unwrap(A, made.wrapped, purpose="objects")
+    assert caught.value.place == "tenant-a/2.key"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from boundary.context import Placement
 from boundary.directory_scope import CONFIG_SORT_KEY, home_partition
-from boundary.errors import InvalidArgument
+from boundary.errors import FailedPrecondition, InvalidArgument, NotFound
 from boundary.ids import TenantId
 from boundary.regions import ByRegion
 from services.engines.settings import Engines, load_engines
@@ -59,7 +60,7 @@ def tenants(engines: Engines, tables: dict[str, SqliteTable]) -> Tenants:
     return Tenants(directory=directory, changes=Changes(), placements=placements)
 
 
-def new(tenant_id: str, **asked: str) -> NewTenant:
+def new(tenant_id: str, **asked: Any) -> NewTenant:
     return NewTenant(tenant_id=tenant_id, display_name=f"Tenant {tenant_id}", **asked)
 
 
@@ -164,3 +165,11 @@ async def test_the_shards_of_counters_are_the_tenants_limit(tenants: Tenants) ->
     assert (await tenants.get(TenantId("A"))).counter_shards == 8
     with pytest.raises(InvalidArgument):
         await tenants.update(TenantId("A"), TenantChange(counter_shards=65), etag="")
+
+
+async def test_regions_without_a_keeper_have_no_encryption(tenants: Tenants) -> None:
+    with pytest.raises(FailedPrecondition) as caught:
+        await tenants.create(new("A", encryption=True))
+    assert caught.value.reason == "ENCRYPTION_UNAVAILABLE"
+    with pytest.raises(NotFound):
+        await tenants.get(TenantId("A"))

@@ -35,6 +35,7 @@ from services.storage.operations import ObjectOperations
 from services.storage.ports import Upload
 from services.storage.presign import UrlSigner
 from silo.policy.v1 import policy_pb2
+from tests.audit_records import records_in
 from tests.contexts import make_context, mint_token, signing_keys
 
 MIB = 1024 * 1024
@@ -77,7 +78,8 @@ class Site:
     tenant: TenantContext
     states: TenantStates
     resolver: Resolver
-    audit_path: Path
+    audit: AuditLog
+    audit_folder: Path
 
     def upload_url(self, path: str, **request: Any) -> str:
         asked = {"ttl": None, "content_type": "", "max_bytes": 0, "create_only": False, **request}
@@ -106,7 +108,8 @@ class Site:
         self.states.observe(TenantState(tenant_id=TenantId("A"), generation=2, active=False))
 
     def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.audit_path.read_text().splitlines()]
+        self.audit.flush()
+        return records_in(self.audit_folder)
 
 
 @pytest.fixture
@@ -151,7 +154,8 @@ async def site(
             tenant=make_context("A", audience="storage"),
             states=states,
             resolver=resolver,
-            audit_path=tmp_path / "audit" / "storage.jsonl",
+            audit=audit,
+            audit_folder=tmp_path / "audit",
         )
     await http.stop()
     audit.close()
@@ -178,6 +182,8 @@ async def test_put_then_get(site: Site) -> None:
         assert got.headers["Content-Security-Policy"].startswith("sandbox")
         assert got.headers["Content-Disposition"].startswith('attachment; filename="a b.csv"')
     uploaded, downloaded = site.records()
+    (begun,) = records_in(site.audit_folder, phase="BEGIN")
+    assert begun["request_id"] == downloaded["request_id"]
     assert uploaded["method"] == "silo.storage.v1.ObjectService/UploadObject"
     assert downloaded["method"] == "silo.storage.v1.ObjectService/DownloadObject"
     assert uploaded["principal"] != downloaded["principal"]

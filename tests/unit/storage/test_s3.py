@@ -39,6 +39,7 @@ from tests.unit.storage.s3_moto import PART, client, objects, shared_client
 __all__ = ["client", "objects", "shared_client"]
 
 BIG = os.urandom(2 * PART + 100)
+LONG = os.urandom(4 * PART + 100)
 BUCKET = PLACEMENT.bucket
 
 
@@ -435,6 +436,64 @@ class TestFailures:
         with pytest.raises(Unavailable):
             await _read(objects, prefix, "big", Span())
 
+    async def test_ranges_are_asked_for_as_they_are_taken(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        await _put(objects, prefix, "long", LONG)
+        asked = _watch_bodies(client)
+        async with await objects.get(prefix, "long") as content:
+            chunks = content.chunks()
+            read = bytearray(await anext(chunks))
+            await asyncio.sleep(0.2)  # time enough for all of it, if it were taken
+            assert [first for first, _ in asked] == [0, PART, 2 * PART]
+            async for chunk in chunks:
+                read += chunk
+        assert read == LONG
+        assert [first for first, _ in asked] == [0, PART, 2 * PART, 3 * PART, 4 * PART]
+
+    async def test_a_download_that_is_left_lets_go_of_every_connection(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        await _put(objects, prefix, "long", LONG)
+        asked = _watch_bodies(client)
+        async with await objects.get(prefix, "long") as content:
+            await anext(content.chunks())
+        async with await objects.get(prefix, "long"):
+            pass
+        async with await objects.get(prefix, "long") as content:
+            beginning = asyncio.ensure_future(anext(content.chunks()))
+            asyncio.get_running_loop().call_soon(beginning.cancel)  # before any fetch has begun
+            await asyncio.wait([beginning])
+        for _, closed in asked:
+            assert await asyncio.to_thread(closed.wait, 5)
+        assert len(asked) >= 3
+
+    @pytest.mark.parametrize("versions", ["Enabled", "Suspended"])
+    async def test_a_download_never_mixes_two_contents(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any, versions: str
+    ) -> None:
+        client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": versions})
+        await _put(objects, prefix, "long", LONG)
+        async with await objects.get(prefix, "long") as content:
+            chunks = content.chunks()
+            read = bytearray(await anext(chunks))
+            await _put(objects, prefix, "long", LONG[::-1])
+            if versions == "Enabled":
+                async for chunk in chunks:
+                    read += chunk
+                assert read == LONG
+            else:
+                with pytest.raises(Unavailable) as caught:  # noqa: PT012 - it ends somewhere on the way
+                    async for chunk in chunks:
+                        read += chunk
+                assert caught.value.reason == "CONTENT_GONE"
+                assert LONG.startswith(read)
+
+    async def test_a_long_suffix(self, objects: S3Objects, prefix: ObjectPrefix) -> None:
+        await _put(objects, prefix, "long", LONG)
+        length = 2 * PART + 3
+        assert await _read(objects, prefix, "long", Span(offset=-length)) == LONG[-length:]
+
     async def test_credentials_are_asked_in_the_callers_context(
         self, objects: S3Objects, prefix: ObjectPrefix, client: Any
     ) -> None:
@@ -455,6 +514,25 @@ class TestFailures:
 
         await asyncio.gather(call("a"), call("b"), call("c"))
         assert sorted(seen) == ["a"] * 3 + ["b"] * 3 + ["c"] * 3
+
+
+def _watch_bodies(client: Any) -> list[tuple[int, threading.Event]]:
+    """Where each range of an object begins that is asked for, and whether its body has been closed."""
+    real: Callable[..., Any] = client.get_object
+    asked: list[tuple[int, threading.Event]] = []
+
+    def get_object(**arguments: Any) -> Any:
+        answer = real(**arguments)
+        if ".silo/" not in arguments["Key"]:
+            closed = threading.Event()
+            asked.append((int(arguments["Range"].removeprefix("bytes=").partition("-")[0]), closed))
+            body = answer["Body"]
+            close = body.close
+            body.close = lambda: (close(), closed.set())
+        return answer
+
+    client.get_object = get_object
+    return asked
 
 
 def _break_bodies(client: Any, times: int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from botocore.credentials import Credentials
@@ -90,3 +92,19 @@ async def test_headers_that_are_whole_are_one(objects: S3Objects, prefix: Object
     stored = await objects.head(prefix, "x")
     assert stored is not None
     assert (stored.etag, stored.metadata) == ("e", {"author": "alice"})
+
+
+def test_a_body_goes_to_the_socket_in_one_piece() -> None:
+    """Made a file, as botocore does, it would go in pieces of 16 KiB."""
+    client: Any = s3_client.s3_client(S3Endpoint(region="us-east-1"), Credentials("AKIA", "secret"))
+    content, sent = os.urandom(1024 * 1024), []
+
+    def instead_of_sending(request: Any, **_: object) -> None:
+        sent.append(request.body)
+        raise ConnectionRefusedError
+
+    client.meta.events.register_last("before-send.s3", instead_of_sending)
+    with pytest.raises(ConnectionRefusedError):
+        client.put_object(Bucket="bucket", Key="key", Body=content)
+    assert sent[0] is content
+    client.close()

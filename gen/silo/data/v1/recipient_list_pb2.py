@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from silo.policy.v1 import policy_pb2 as silo_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!silo/data/v1/recipient_list.proto\x12\x0csilo.data.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsilo/policy/v1/policy.proto\"\xa6\x01\n\tRecipient\x12\x13\n\x05\x65mail\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12;\n\nattributes\x18\x03 \x03(\x0b\x32\'.silo.data.v1.Recipient.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd8\x03\n\rRecipientList\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12+\n\nrecipients\x18\x04 \x03(\x0b\x32\x17.silo.data.v1.Recipient\x12\x1d\n\x0frecipient_count\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x37\n\x06labels\x18\x06 \x03(\x0b\x32\'.silo.data.v1.RecipientList.LabelsEntry\x12\x35\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\t \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:R\xea\x41O\n\x16silo.dev/RecipientList\x12\x16lists/{recipient_list}*\x0erecipientLists2\rrecipientList\"\x8c\x01\n\x1a\x43reateRecipientListRequest\x12\x1f\n\x11recipient_list_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x39\n\x0erecipient_list\x18\x02 \x01(\x0b\x32\x1b.silo.data.v1.RecipientListB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"R\n\x1b\x43reateRecipientListResponse\x12\x33\n\x0erecipient_list\x18\x01 \x01(\x0b\x32\x1b.silo.data.v1.RecipientList\"-\n\x17GetRecipientListRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"O\n\x18GetRecipientListResponse\x12\x33\n\x0erecipient_list\x18\x01 \x01(\x0b\x32\x1b.silo.data.v1.RecipientList\"T\n\x19ListRecipientListsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\"k\n\x1aListRecipientListsResponse\x12\x34\n\x0frecipient_lists\x18\x01 \x03(\x0b\x32\x1b.silo.data.v1.RecipientList\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x88\x01\n\x1aUpdateRecipientListRequest\x12\x39\n\x0erecipient_list\x18\x01 \x01(\x0b\x32\x1b.silo.data.v1.RecipientListB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"R\n\x1bUpdateRecipientListResponse\x12\x33\n\x0erecipient_list\x18\x01 \x01(\x0b\x32\x1b.silo.data.v1.RecipientList\">\n\x1a\x44\x65leteRecipientListRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x1d\n\x1b\x44\x65leteRecipientListResponse2\xce\x05\n\x14RecipientListService\x12\x94\x01\n\x13\x43reateRecipientList\x12(.silo.data.v1.CreateRecipientListRequest\x1a).silo.data.v1.CreateRecipientListResponse\"(\xaa\xd4\x18$\n\x0blists.write\x10\x01\x18\x01\"\x11recipient_list_id\x12}\n\x10GetRecipientList\x12%.silo.data.v1.GetRecipientListRequest\x1a&.silo.data.v1.GetRecipientListResponse\"\x1a\xaa\xd4\x18\x16\n\nlists.read\x10\x01\x18\x01\"\x04name\x12}\n\x12ListRecipientLists\x12\'.silo.data.v1.ListRecipientListsRequest\x1a(.silo.data.v1.ListRecipientListsResponse\"\x14\xaa\xd4\x18\x10\n\nlists.read\x10\x01\x18\x01\x12\x96\x01\n\x13UpdateRecipientList\x12(.silo.data.v1.UpdateRecipientListRequest\x1a).silo.data.v1.UpdateRecipientListResponse\"*\xaa\xd4\x18&\n\x0blists.write\x10\x01\x18\x01\"\x13recipient_list.name\x12\x87\x01\n\x13\x44\x65leteRecipientList\x12(.silo.data.v1.DeleteRecipientListRequest\x1a).silo.data.v1.DeleteRecipientListResponse\"\x1b\xaa\xd4\x18\x17\n\x0blists.write\x10\x01\x18\x01\"\x04nameb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!silo/data/v1/recipient_list.proto\x12\x0csilo.data.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsilo/policy/v1/policy.proto\"\xa6\x01\n\tRecipient\x12\x13\n\x05\x65mail\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12;\n\nattributes\x18\x03 \x03(\x0b\x32\'.silo.data.v1.Recipient.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xde\x03\n\rRecipientList\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x31\n\nrecipients\x18\x04 \x03(\x0b\x32\x17.silo.data.v1.RecipientB\x04\xb0\xd4\x18\x01\x12\x1d\n\x0frecipient_count\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x37\n\x06labels\x18\x06 \x03(\x0b\x32\'.silo.data.v1.RecipientList.LabelsEntry\x12\x35\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\t \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:R\xea\x41O\n\x16silo.dev/RecipientList\x12\x16lists/{recipient_list}*\x0erecipientLists2\rrecipientList\"\x8c\x01\n\x1a\x43reateRecipientListRequest\x12\x1f\n\x11recipient_list_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x39\n\x0erecipient_list\x18\x02 \x01(\x0b\x32\x1b.silo.data.v1.RecipientListB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"R\n\x1b\x43reateRecipientListResponse\x12\x33\n\x0erecipient_list\x18\x01 \x01(\x0b\x32\x1b.silo.data.v1.RecipientList\"-\n\x17GetRecipientListRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"O\n\x18GetRecipientListResponse\x12\x33\n\x0erecipient_list\x18\x01 \x01(\x0b\x32\x1b.silo.data.v1.RecipientList\"T\n\x19ListRecipientListsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\"k\n\x1aListRecipientListsResponse\x12\x34\n\x0frecipient_lists\x18\x01 \x03(\x0b\x32\x1b.silo.data.v1.RecipientList\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x88\x01\n\x1aUpdateRecipientListRequest\x12\x39\n\x0erecipient_list\x18\x01 \x01(\x0b\x32\x1b.silo.data.v1.RecipientListB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"R\n\x1bUpdateRecipientListResponse\x12\x33\n\x0erecipient_list\x18\x01 \x01(\x0b\x32\x1b.silo.data.v1.RecipientList\">\n\x1a\x44\x65leteRecipientListRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x1d\n\x1b\x44\x65leteRecipientListResponse2\xce\x05\n\x14RecipientListService\x12\x94\x01\n\x13\x43reateRecipientList\x12(.silo.data.v1.CreateRecipientListRequest\x1a).silo.data.v1.CreateRecipientListResponse\"(\xaa\xd4\x18$\n\x0blists.write\x10\x01\x18\x01\"\x11recipient_list_id\x12}\n\x10GetRecipientList\x12%.silo.data.v1.GetRecipientListRequest\x1a&.silo.data.v1.GetRecipientListResponse\"\x1a\xaa\xd4\x18\x16\n\nlists.read\x10\x01\x18\x01\"\x04name\x12}\n\x12ListRecipientLists\x12\'.silo.data.v1.ListRecipientListsRequest\x1a(.silo.data.v1.ListRecipientListsResponse\"\x14\xaa\xd4\x18\x10\n\nlists.read\x10\x01\x18\x01\x12\x96\x01\n\x13UpdateRecipientList\x12(.silo.data.v1.UpdateRecipientListRequest\x1a).silo.data.v1.UpdateRecipientListResponse\"*\xaa\xd4\x18&\n\x0blists.write\x10\x01\x18\x01\"\x13recipient_list.name\x12\x87\x01\n\x13\x44\x65leteRecipientList\x12(.silo.data.v1.DeleteRecipientListRequest\x1a).silo.data.v1.DeleteRecipientListResponse\"\x1b\xaa\xd4\x18\x17\n\x0blists.write\x10\x01\x18\x01\"\x04nameb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,6 +46,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECIPIENTLIST'].fields_by_name['name']._serialized_options = b'\342A\001\010'
   _globals['_RECIPIENTLIST'].fields_by_name['display_name']._loaded_options = None
   _globals['_RECIPIENTLIST'].fields_by_name['display_name']._serialized_options = b'\342A\001\002'
+  _globals['_RECIPIENTLIST'].fields_by_name['recipients']._loaded_options = None
+  _globals['_RECIPIENTLIST'].fields_by_name['recipients']._serialized_options = b'\260\324\030\001'
   _globals['_RECIPIENTLIST'].fields_by_name['recipient_count']._loaded_options = None
   _globals['_RECIPIENTLIST'].fields_by_name['recipient_count']._serialized_options = b'\342A\001\003'
   _globals['_RECIPIENTLIST'].fields_by_name['create_time']._loaded_options = None
@@ -79,29 +81,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECIPIENT_ATTRIBUTESENTRY']._serialized_start=325
   _globals['_RECIPIENT_ATTRIBUTESENTRY']._serialized_end=374
   _globals['_RECIPIENTLIST']._serialized_start=377
-  _globals['_RECIPIENTLIST']._serialized_end=849
-  _globals['_RECIPIENTLIST_LABELSENTRY']._serialized_start=720
-  _globals['_RECIPIENTLIST_LABELSENTRY']._serialized_end=765
-  _globals['_CREATERECIPIENTLISTREQUEST']._serialized_start=852
-  _globals['_CREATERECIPIENTLISTREQUEST']._serialized_end=992
-  _globals['_CREATERECIPIENTLISTRESPONSE']._serialized_start=994
-  _globals['_CREATERECIPIENTLISTRESPONSE']._serialized_end=1076
-  _globals['_GETRECIPIENTLISTREQUEST']._serialized_start=1078
-  _globals['_GETRECIPIENTLISTREQUEST']._serialized_end=1123
-  _globals['_GETRECIPIENTLISTRESPONSE']._serialized_start=1125
-  _globals['_GETRECIPIENTLISTRESPONSE']._serialized_end=1204
-  _globals['_LISTRECIPIENTLISTSREQUEST']._serialized_start=1206
-  _globals['_LISTRECIPIENTLISTSREQUEST']._serialized_end=1290
-  _globals['_LISTRECIPIENTLISTSRESPONSE']._serialized_start=1292
-  _globals['_LISTRECIPIENTLISTSRESPONSE']._serialized_end=1399
-  _globals['_UPDATERECIPIENTLISTREQUEST']._serialized_start=1402
-  _globals['_UPDATERECIPIENTLISTREQUEST']._serialized_end=1538
-  _globals['_UPDATERECIPIENTLISTRESPONSE']._serialized_start=1540
-  _globals['_UPDATERECIPIENTLISTRESPONSE']._serialized_end=1622
-  _globals['_DELETERECIPIENTLISTREQUEST']._serialized_start=1624
-  _globals['_DELETERECIPIENTLISTREQUEST']._serialized_end=1686
-  _globals['_DELETERECIPIENTLISTRESPONSE']._serialized_start=1688
-  _globals['_DELETERECIPIENTLISTRESPONSE']._serialized_end=1717
-  _globals['_RECIPIENTLISTSERVICE']._serialized_start=1720
-  _globals['_RECIPIENTLISTSERVICE']._serialized_end=2438
+  _globals['_RECIPIENTLIST']._serialized_end=855
+  _globals['_RECIPIENTLIST_LABELSENTRY']._serialized_start=726
+  _globals['_RECIPIENTLIST_LABELSENTRY']._serialized_end=771
+  _globals['_CREATERECIPIENTLISTREQUEST']._serialized_start=858
+  _globals['_CREATERECIPIENTLISTREQUEST']._serialized_end=998
+  _globals['_CREATERECIPIENTLISTRESPONSE']._serialized_start=1000
+  _globals['_CREATERECIPIENTLISTRESPONSE']._serialized_end=1082
+  _globals['_GETRECIPIENTLISTREQUEST']._serialized_start=1084
+  _globals['_GETRECIPIENTLISTREQUEST']._serialized_end=1129
+  _globals['_GETRECIPIENTLISTRESPONSE']._serialized_start=1131
+  _globals['_GETRECIPIENTLISTRESPONSE']._serialized_end=1210
+  _globals['_LISTRECIPIENTLISTSREQUEST']._serialized_start=1212
+  _globals['_LISTRECIPIENTLISTSREQUEST']._serialized_end=1296
+  _globals['_LISTRECIPIENTLISTSRESPONSE']._serialized_start=1298
+  _globals['_LISTRECIPIENTLISTSRESPONSE']._serialized_end=1405
+  _globals['_UPDATERECIPIENTLISTREQUEST']._serialized_start=1408
+  _globals['_UPDATERECIPIENTLISTREQUEST']._serialized_end=1544
+  _globals['_UPDATERECIPIENTLISTRESPONSE']._serialized_start=1546
+  _globals['_UPDATERECIPIENTLISTRESPONSE']._serialized_end=1628
+  _globals['_DELETERECIPIENTLISTREQUEST']._serialized_start=1630
+  _globals['_DELETERECIPIENTLISTREQUEST']._serialized_end=1692
+  _globals['_DELETERECIPIENTLISTRESPONSE']._serialized_start=1694
+  _globals['_DELETERECIPIENTLISTRESPONSE']._serialized_end=1723
+  _globals['_RECIPIENTLISTSERVICE']._serialized_start=1726
+  _globals['_RECIPIENTLISTSERVICE']._serialized_end=2444
 # @@protoc_insertion_point(module_scope)

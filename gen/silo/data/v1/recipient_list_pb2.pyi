@@ -119,7 +119,9 @@ class RecipientList(_message.Message):
     """Changes with every change (AIP-154)."""
     @_builtins.property
     def recipients(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recipient]:
-        """The recipients. A list is one item of the table and no larger than 400 KB."""
+        """The recipients. A list is one item of the table and no larger than 400 KB; where the tenant
+        has encryption, about 300 KB before it.
+        """
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from silo.policy.v1 import policy_pb2 as silo_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n silo/data/v1/tenant_config.proto\x12\x0csilo.data.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsilo/policy/v1/policy.proto\"\xd4\x03\n\x0cTenantConfig\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x11\x64\x65\x66\x61ult_from_name\x18\x03 \x01(\t\x12\x1c\n\x14\x64\x65\x66\x61ult_from_address\x18\x04 \x01(\t\x12\x18\n\x10reply_to_address\x18\x05 \x01(\t\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12\x16\n\x0epostal_address\x18\x07 \x01(\t\x12\x13\n\x0btrack_opens\x18\x08 \x01(\x08\x12\x14\n\x0ctrack_clicks\x18\t \x01(\x08\x12\x36\n\x06labels\x18\n \x03(\x0b\x32&.silo.data.v1.TenantConfig.LabelsEntry\x12\x35\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x0c \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:?\xea\x41<\n\x15silo.dev/TenantConfig\x12\x06\x63onfig*\rtenantConfigs2\x0ctenantConfig\"\x18\n\x16GetTenantConfigRequest\"L\n\x17GetTenantConfigResponse\x12\x31\n\rtenant_config\x18\x01 \x01(\x0b\x32\x1a.silo.data.v1.TenantConfig\"\x85\x01\n\x19UpdateTenantConfigRequest\x12\x37\n\rtenant_config\x18\x01 \x01(\x0b\x32\x1a.silo.data.v1.TenantConfigB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"O\n\x1aUpdateTenantConfigResponse\x12\x31\n\rtenant_config\x18\x01 \x01(\x0b\x32\x1a.silo.data.v1.TenantConfig2\xa2\x02\n\x13TenantConfigService\x12u\n\x0fGetTenantConfig\x12$.silo.data.v1.GetTenantConfigRequest\x1a%.silo.data.v1.GetTenantConfigResponse\"\x15\xaa\xd4\x18\x11\n\x0b\x63onfig.read\x10\x01\x18\x01\x12\x93\x01\n\x12UpdateTenantConfig\x12\'.silo.data.v1.UpdateTenantConfigRequest\x1a(.silo.data.v1.UpdateTenantConfigResponse\"*\xaa\xd4\x18&\n\x0c\x63onfig.write\x10\x01\x18\x01\"\x12tenant_config.nameb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n silo/data/v1/tenant_config.proto\x12\x0csilo.data.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsilo/policy/v1/policy.proto\"\xec\x03\n\x0cTenantConfig\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1f\n\x11\x64\x65\x66\x61ult_from_name\x18\x03 \x01(\tB\x04\xb0\xd4\x18\x01\x12\"\n\x14\x64\x65\x66\x61ult_from_address\x18\x04 \x01(\tB\x04\xb0\xd4\x18\x01\x12\x1e\n\x10reply_to_address\x18\x05 \x01(\tB\x04\xb0\xd4\x18\x01\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12\x1c\n\x0epostal_address\x18\x07 \x01(\tB\x04\xb0\xd4\x18\x01\x12\x13\n\x0btrack_opens\x18\x08 \x01(\x08\x12\x14\n\x0ctrack_clicks\x18\t \x01(\x08\x12\x36\n\x06labels\x18\n \x03(\x0b\x32&.silo.data.v1.TenantConfig.LabelsEntry\x12\x35\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x0c \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:?\xea\x41<\n\x15silo.dev/TenantConfig\x12\x06\x63onfig*\rtenantConfigs2\x0ctenantConfig\"\x18\n\x16GetTenantConfigRequest\"L\n\x17GetTenantConfigResponse\x12\x31\n\rtenant_config\x18\x01 \x01(\x0b\x32\x1a.silo.data.v1.TenantConfig\"\x85\x01\n\x19UpdateTenantConfigRequest\x12\x37\n\rtenant_config\x18\x01 \x01(\x0b\x32\x1a.silo.data.v1.TenantConfigB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"O\n\x1aUpdateTenantConfigResponse\x12\x31\n\rtenant_config\x18\x01 \x01(\x0b\x32\x1a.silo.data.v1.TenantConfig2\xa2\x02\n\x13TenantConfigService\x12u\n\x0fGetTenantConfig\x12$.silo.data.v1.GetTenantConfigRequest\x1a%.silo.data.v1.GetTenantConfigResponse\"\x15\xaa\xd4\x18\x11\n\x0b\x63onfig.read\x10\x01\x18\x01\x12\x93\x01\n\x12UpdateTenantConfig\x12\'.silo.data.v1.UpdateTenantConfigRequest\x1a(.silo.data.v1.UpdateTenantConfigResponse\"*\xaa\xd4\x18&\n\x0c\x63onfig.write\x10\x01\x18\x01\"\x12tenant_config.nameb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENANTCONFIG'].fields_by_name['name']._serialized_options = b'\342A\001\010'
   _globals['_TENANTCONFIG'].fields_by_name['display_name']._loaded_options = None
   _globals['_TENANTCONFIG'].fields_by_name['display_name']._serialized_options = b'\342A\001\003'
+  _globals['_TENANTCONFIG'].fields_by_name['default_from_name']._loaded_options = None
+  _globals['_TENANTCONFIG'].fields_by_name['default_from_name']._serialized_options = b'\260\324\030\001'
+  _globals['_TENANTCONFIG'].fields_by_name['default_from_address']._loaded_options = None
+  _globals['_TENANTCONFIG'].fields_by_name['default_from_address']._serialized_options = b'\260\324\030\001'
+  _globals['_TENANTCONFIG'].fields_by_name['reply_to_address']._loaded_options = None
+  _globals['_TENANTCONFIG'].fields_by_name['reply_to_address']._serialized_options = b'\260\324\030\001'
+  _globals['_TENANTCONFIG'].fields_by_name['postal_address']._loaded_options = None
+  _globals['_TENANTCONFIG'].fields_by_name['postal_address']._serialized_options = b'\260\324\030\001'
   _globals['_TENANTCONFIG'].fields_by_name['update_time']._loaded_options = None
   _globals['_TENANTCONFIG'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
   _globals['_TENANTCONFIG']._loaded_options = None
@@ -53,17 +61,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENANTCONFIGSERVICE'].methods_by_name['UpdateTenantConfig']._loaded_options = None
   _globals['_TENANTCONFIGSERVICE'].methods_by_name['UpdateTenantConfig']._serialized_options = b'\252\324\030&\n\014config.write\020\001\030\001\"\022tenant_config.name'
   _globals['_TENANTCONFIG']._serialized_start=207
-  _globals['_TENANTCONFIG']._serialized_end=675
-  _globals['_TENANTCONFIG_LABELSENTRY']._serialized_start=565
-  _globals['_TENANTCONFIG_LABELSENTRY']._serialized_end=610
-  _globals['_GETTENANTCONFIGREQUEST']._serialized_start=677
-  _globals['_GETTENANTCONFIGREQUEST']._serialized_end=701
-  _globals['_GETTENANTCONFIGRESPONSE']._serialized_start=703
-  _globals['_GETTENANTCONFIGRESPONSE']._serialized_end=779
-  _globals['_UPDATETENANTCONFIGREQUEST']._serialized_start=782
-  _globals['_UPDATETENANTCONFIGREQUEST']._serialized_end=915
-  _globals['_UPDATETENANTCONFIGRESPONSE']._serialized_start=917
-  _globals['_UPDATETENANTCONFIGRESPONSE']._serialized_end=996
-  _globals['_TENANTCONFIGSERVICE']._serialized_start=999
-  _globals['_TENANTCONFIGSERVICE']._serialized_end=1289
+  _globals['_TENANTCONFIG']._serialized_end=699
+  _globals['_TENANTCONFIG_LABELSENTRY']._serialized_start=589
+  _globals['_TENANTCONFIG_LABELSENTRY']._serialized_end=634
+  _globals['_GETTENANTCONFIGREQUEST']._serialized_start=701
+  _globals['_GETTENANTCONFIGREQUEST']._serialized_end=725
+  _globals['_GETTENANTCONFIGRESPONSE']._serialized_start=727
+  _globals['_GETTENANTCONFIGRESPONSE']._serialized_end=803
+  _globals['_UPDATETENANTCONFIGREQUEST']._serialized_start=806
+  _globals['_UPDATETENANTCONFIGREQUEST']._serialized_end=939
+  _globals['_UPDATETENANTCONFIGRESPONSE']._serialized_start=941
+  _globals['_UPDATETENANTCONFIGRESPONSE']._serialized_end=1020
+  _globals['_TENANTCONFIGSERVICE']._serialized_start=1023
+  _globals['_TENANTCONFIGSERVICE']._serialized_end=1313
 # @@protoc_insertion_point(module_scope)

@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from silo.policy.v1 import policy_pb2 as silo_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17silo/data/v1/user.proto\x12\x0csilo.data.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsilo/policy/v1/policy.proto\"\xf5\x02\n\x04User\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x13\n\x05\x65mail\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12$\n\x04role\x18\x04 \x01(\x0e\x32\x16.silo.data.v1.UserRole\x12.\n\x06labels\x18\x05 \x03(\x0b\x32\x1e.silo.data.v1.User.LabelsEntry\x12\x35\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:-\xea\x41*\n\rsilo.dev/User\x12\x0cusers/{user}*\x05users2\x04user\"f\n\x11\x43reateUserRequest\x12\x15\n\x07user_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12&\n\x04user\x18\x02 \x01(\x0b\x32\x12.silo.data.v1.UserB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"6\n\x12\x43reateUserResponse\x12 \n\x04user\x18\x01 \x01(\x0b\x32\x12.silo.data.v1.User\"$\n\x0eGetUserRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"3\n\x0fGetUserResponse\x12 \n\x04user\x18\x01 \x01(\x0b\x32\x12.silo.data.v1.User\"Z\n\x10ListUsersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\"O\n\x11ListUsersResponse\x12!\n\x05users\x18\x01 \x03(\x0b\x32\x12.silo.data.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"l\n\x11UpdateUserRequest\x12&\n\x04user\x18\x01 \x01(\x0b\x32\x12.silo.data.v1.UserB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"6\n\x12UpdateUserResponse\x12 \n\x04user\x18\x01 \x01(\x0b\x32\x12.silo.data.v1.User\"5\n\x11\x44\x65leteUserRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x14\n\x12\x44\x65leteUserResponse*f\n\x08UserRole\x12\x19\n\x15USER_ROLE_UNSPECIFIED\x10\x00\x12\x14\n\x10USER_ROLE_VIEWER\x10\x01\x12\x14\n\x10USER_ROLE_EDITOR\x10\x02\x12\x13\n\x0fUSER_ROLE_ADMIN\x10\x03\x32\xa7\x04\n\x0bUserService\x12o\n\nCreateUser\x12\x1f.silo.data.v1.CreateUserRequest\x1a .silo.data.v1.CreateUserResponse\"\x1e\xaa\xd4\x18\x1a\n\x0busers.write\x10\x01\x18\x01\"\x07user_id\x12\x62\n\x07GetUser\x12\x1c.silo.data.v1.GetUserRequest\x1a\x1d.silo.data.v1.GetUserResponse\"\x1a\xaa\xd4\x18\x16\n\nusers.read\x10\x01\x18\x01\"\x04name\x12\x62\n\tListUsers\x12\x1e.silo.data.v1.ListUsersRequest\x1a\x1f.silo.data.v1.ListUsersResponse\"\x14\xaa\xd4\x18\x10\n\nusers.read\x10\x01\x18\x01\x12q\n\nUpdateUser\x12\x1f.silo.data.v1.UpdateUserRequest\x1a .silo.data.v1.UpdateUserResponse\" \xaa\xd4\x18\x1c\n\x0busers.write\x10\x01\x18\x01\"\tuser.name\x12l\n\nDeleteUser\x12\x1f.silo.data.v1.DeleteUserRequest\x1a .silo.data.v1.DeleteUserResponse\"\x1b\xaa\xd4\x18\x17\n\x0busers.write\x10\x01\x18\x01\"\x04nameb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17silo/data/v1/user.proto\x12\x0csilo.data.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsilo/policy/v1/policy.proto\"\x85\x03\n\x04User\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x17\n\x05\x65mail\x18\x02 \x01(\tB\x08\xe2\x41\x01\x02\xb0\xd4\x18\x01\x12\x1a\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x04\xb0\xd4\x18\x01\x12$\n\x04role\x18\x04 \x01(\x0e\x32\x16.silo.data.v1.UserRole\x12\x34\n\x06labels\x18\x05 \x03(\x0b\x32\x1e.silo.data.v1.User.LabelsEntryB\x04\xb0\xd4\x18\x01\x12\x35\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:-\xea\x41*\n\rsilo.dev/User\x12\x0cusers/{user}*\x05users2\x04user\"f\n\x11\x43reateUserRequest\x12\x15\n\x07user_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12&\n\x04user\x18\x02 \x01(\x0b\x32\x12.silo.data.v1.UserB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"6\n\x12\x43reateUserResponse\x12 \n\x04user\x18\x01 \x01(\x0b\x32\x12.silo.data.v1.User\"$\n\x0eGetUserRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"3\n\x0fGetUserResponse\x12 \n\x04user\x18\x01 \x01(\x0b\x32\x12.silo.data.v1.User\"Z\n\x10ListUsersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\"O\n\x11ListUsersResponse\x12!\n\x05users\x18\x01 \x03(\x0b\x32\x12.silo.data.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"l\n\x11UpdateUserRequest\x12&\n\x04user\x18\x01 \x01(\x0b\x32\x12.silo.data.v1.UserB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"6\n\x12UpdateUserResponse\x12 \n\x04user\x18\x01 \x01(\x0b\x32\x12.silo.data.v1.User\"5\n\x11\x44\x65leteUserRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x14\n\x12\x44\x65leteUserResponse*f\n\x08UserRole\x12\x19\n\x15USER_ROLE_UNSPECIFIED\x10\x00\x12\x14\n\x10USER_ROLE_VIEWER\x10\x01\x12\x14\n\x10USER_ROLE_EDITOR\x10\x02\x12\x13\n\x0fUSER_ROLE_ADMIN\x10\x03\x32\xa7\x04\n\x0bUserService\x12o\n\nCreateUser\x12\x1f.silo.data.v1.CreateUserRequest\x1a .silo.data.v1.CreateUserResponse\"\x1e\xaa\xd4\x18\x1a\n\x0busers.write\x10\x01\x18\x01\"\x07user_id\x12\x62\n\x07GetUser\x12\x1c.silo.data.v1.GetUserRequest\x1a\x1d.silo.data.v1.GetUserResponse\"\x1a\xaa\xd4\x18\x16\n\nusers.read\x10\x01\x18\x01\"\x04name\x12\x62\n\tListUsers\x12\x1e.silo.data.v1.ListUsersRequest\x1a\x1f.silo.data.v1.ListUsersResponse\"\x14\xaa\xd4\x18\x10\n\nusers.read\x10\x01\x18\x01\x12q\n\nUpdateUser\x12\x1f.silo.data.v1.UpdateUserRequest\x1a .silo.data.v1.UpdateUserResponse\" \xaa\xd4\x18\x1c\n\x0busers.write\x10\x01\x18\x01\"\tuser.name\x12l\n\nDeleteUser\x12\x1f.silo.data.v1.DeleteUserRequest\x1a .silo.data.v1.DeleteUserResponse\"\x1b\xaa\xd4\x18\x17\n\x0busers.write\x10\x01\x18\x01\"\x04nameb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,7 +41,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USER'].fields_by_name['name']._loaded_options = None
   _globals['_USER'].fields_by_name['name']._serialized_options = b'\342A\001\010'
   _globals['_USER'].fields_by_name['email']._loaded_options = None
-  _globals['_USER'].fields_by_name['email']._serialized_options = b'\342A\001\002'
+  _globals['_USER'].fields_by_name['email']._serialized_options = b'\342A\001\002\260\324\030\001'
+  _globals['_USER'].fields_by_name['display_name']._loaded_options = None
+  _globals['_USER'].fields_by_name['display_name']._serialized_options = b'\260\324\030\001'
+  _globals['_USER'].fields_by_name['labels']._loaded_options = None
+  _globals['_USER'].fields_by_name['labels']._serialized_options = b'\260\324\030\001'
   _globals['_USER'].fields_by_name['create_time']._loaded_options = None
   _globals['_USER'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
   _globals['_USER'].fields_by_name['update_time']._loaded_options = None
@@ -68,32 +72,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERSERVICE'].methods_by_name['UpdateUser']._serialized_options = b'\252\324\030\034\n\013users.write\020\001\030\001\"\tuser.name'
   _globals['_USERSERVICE'].methods_by_name['DeleteUser']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['DeleteUser']._serialized_options = b'\252\324\030\027\n\013users.write\020\001\030\001\"\004name'
-  _globals['_USERROLE']._serialized_start=1240
-  _globals['_USERROLE']._serialized_end=1342
+  _globals['_USERROLE']._serialized_start=1256
+  _globals['_USERROLE']._serialized_end=1358
   _globals['_USER']._serialized_start=198
-  _globals['_USER']._serialized_end=571
-  _globals['_USER_LABELSENTRY']._serialized_start=479
-  _globals['_USER_LABELSENTRY']._serialized_end=524
-  _globals['_CREATEUSERREQUEST']._serialized_start=573
-  _globals['_CREATEUSERREQUEST']._serialized_end=675
-  _globals['_CREATEUSERRESPONSE']._serialized_start=677
-  _globals['_CREATEUSERRESPONSE']._serialized_end=731
-  _globals['_GETUSERREQUEST']._serialized_start=733
-  _globals['_GETUSERREQUEST']._serialized_end=769
-  _globals['_GETUSERRESPONSE']._serialized_start=771
-  _globals['_GETUSERRESPONSE']._serialized_end=822
-  _globals['_LISTUSERSREQUEST']._serialized_start=824
-  _globals['_LISTUSERSREQUEST']._serialized_end=914
-  _globals['_LISTUSERSRESPONSE']._serialized_start=916
-  _globals['_LISTUSERSRESPONSE']._serialized_end=995
-  _globals['_UPDATEUSERREQUEST']._serialized_start=997
-  _globals['_UPDATEUSERREQUEST']._serialized_end=1105
-  _globals['_UPDATEUSERRESPONSE']._serialized_start=1107
-  _globals['_UPDATEUSERRESPONSE']._serialized_end=1161
-  _globals['_DELETEUSERREQUEST']._serialized_start=1163
-  _globals['_DELETEUSERREQUEST']._serialized_end=1216
-  _globals['_DELETEUSERRESPONSE']._serialized_start=1218
-  _globals['_DELETEUSERRESPONSE']._serialized_end=1238
-  _globals['_USERSERVICE']._serialized_start=1345
-  _globals['_USERSERVICE']._serialized_end=1896
+  _globals['_USER']._serialized_end=587
+  _globals['_USER_LABELSENTRY']._serialized_start=495
+  _globals['_USER_LABELSENTRY']._serialized_end=540
+  _globals['_CREATEUSERREQUEST']._serialized_start=589
+  _globals['_CREATEUSERREQUEST']._serialized_end=691
+  _globals['_CREATEUSERRESPONSE']._serialized_start=693
+  _globals['_CREATEUSERRESPONSE']._serialized_end=747
+  _globals['_GETUSERREQUEST']._serialized_start=749
+  _globals['_GETUSERREQUEST']._serialized_end=785
+  _globals['_GETUSERRESPONSE']._serialized_start=787
+  _globals['_GETUSERRESPONSE']._serialized_end=838
+  _globals['_LISTUSERSREQUEST']._serialized_start=840
+  _globals['_LISTUSERSREQUEST']._serialized_end=930
+  _globals['_LISTUSERSRESPONSE']._serialized_start=932
+  _globals['_LISTUSERSRESPONSE']._serialized_end=1011
+  _globals['_UPDATEUSERREQUEST']._serialized_start=1013
+  _globals['_UPDATEUSERREQUEST']._serialized_end=1121
+  _globals['_UPDATEUSERRESPONSE']._serialized_start=1123
+  _globals['_UPDATEUSERRESPONSE']._serialized_end=1177
+  _globals['_DELETEUSERREQUEST']._serialized_start=1179
+  _globals['_DELETEUSERREQUEST']._serialized_end=1232
+  _globals['_DELETEUSERRESPONSE']._serialized_start=1234
+  _globals['_DELETEUSERRESPONSE']._serialized_end=1254
+  _globals['_USERSERVICE']._serialized_start=1361
+  _globals['_USERSERVICE']._serialized_end=1912
 # @@protoc_insertion_point(module_scope)

@@ -234,6 +234,7 @@ class TenantState(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     TIER_FIELD_NUMBER: _builtins.int
+    KEY_DESTROYED_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant."""
     generation: _builtins.int
@@ -242,6 +243,8 @@ class TenantState(_message.Message):
     """Whether the tenant may work."""
     tier: _tenant_pb2.TenantTier.ValueType
     """The service level."""
+    key_destroyed: _builtins.bool
+    """The tenant's key is destroyed: what a service has unwrapped with it is to be forgotten at once."""
     def __init__(
         self,
         *,
@@ -249,10 +252,11 @@ class TenantState(_message.Message):
         generation: _builtins.int = ...,
         status: _tenant_pb2.TenantStatus.ValueType = ...,
         tier: _tenant_pb2.TenantTier.ValueType = ...,
+        key_destroyed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "status", b"status", "tenant_id", b"tenant_id", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "key_destroyed", b"key_destroyed", "status", b"status", "tenant_id", b"tenant_id", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -89,6 +89,30 @@ TENANT_TIER_PREMIUM: TenantTier.ValueType  # 3
 """The level that may have engines of its own."""
 Global___TenantTier: _TypeAlias = TenantTier  # noqa: Y015
 
+class _TenantKeyState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TenantKeyStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TenantKeyState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TENANT_KEY_STATE_UNSPECIFIED: _TenantKeyState.ValueType  # 0
+    """There is none: the tenant's data is not encrypted under a key of its own."""
+    TENANT_KEY_STATE_ENABLED: _TenantKeyState.ValueType  # 1
+    """It serves."""
+    TENANT_KEY_STATE_DESTROYED: _TenantKeyState.ValueType  # 2
+    """It is destroyed for good, and what was encrypted under it can be read by nobody."""
+
+class TenantKeyState(_TenantKeyState, metaclass=_TenantKeyStateEnumTypeWrapper):
+    """What has become of a tenant's own key."""
+
+TENANT_KEY_STATE_UNSPECIFIED: TenantKeyState.ValueType  # 0
+"""There is none: the tenant's data is not encrypted under a key of its own."""
+TENANT_KEY_STATE_ENABLED: TenantKeyState.ValueType  # 1
+"""It serves."""
+TENANT_KEY_STATE_DESTROYED: TenantKeyState.ValueType  # 2
+"""It is destroyed for good, and what was encrypted under it can be read by nobody."""
+Global___TenantKeyState: _TypeAlias = TenantKeyState  # noqa: Y015
+
 @_typing.final
 class Placement(_message.Message):
     """Where a tenant's data lives."""
@@ -152,6 +176,38 @@ class TenantLimits(_message.Message):
 Global___TenantLimits: _TypeAlias = TenantLimits  # noqa: Y015
 
 @_typing.final
+class TenantEncryption(_message.Message):
+    """Envelope encryption of a tenant's data: sensitive fields and the content of objects are stored under data keys
+    that the tenant's own key wraps.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENABLED_FIELD_NUMBER: _builtins.int
+    KEY_VERSION_FIELD_NUMBER: _builtins.int
+    KEY_STATE_FIELD_NUMBER: _builtins.int
+    enabled: _builtins.bool
+    """Whether what is written from now on is encrypted. It can be switched on at any time and never off."""
+    key_version: _builtins.int
+    """The version of the data keys under which is written; 0 without encryption. It rises with every rotation."""
+    key_state: Global___TenantKeyState.ValueType
+    """What has become of the tenant's key."""
+    def __init__(
+        self,
+        *,
+        enabled: _builtins.bool = ...,
+        key_version: _builtins.int = ...,
+        key_state: Global___TenantKeyState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enabled", b"enabled", "key_state", b"key_state", "key_version", b"key_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TenantEncryption: _TypeAlias = TenantEncryption  # noqa: Y015
+
+@_typing.final
 class Tenant(_message.Message):
     """A tenant organisation."""
 
@@ -169,6 +225,8 @@ class Tenant(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ENCRYPTION_FIELD_NUMBER: _builtins.int
+    LEGAL_HOLD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The resource name, `tenants/{tenant_id}`."""
     tenant_id: _builtins.str
@@ -185,6 +243,8 @@ class Tenant(_message.Message):
     """Rises with every change; contexts of an older generation are refused."""
     etag: _builtins.str
     """Changes with every change of the tenant (AIP-154)."""
+    legal_hold: _builtins.str
+    """Why nothing of the tenant may be removed; empty where it may."""
     @_builtins.property
     def placement(self) -> Global___Placement:
         """Where the data lives; the deployment's default unless set. Immutable."""
@@ -201,6 +261,10 @@ class Tenant(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the tenant was last changed."""
 
+    @_builtins.property
+    def encryption(self) -> Global___TenantEncryption:
+        """Envelope encryption; off unless set."""
+
     def __init__(
         self,
         *,
@@ -216,10 +280,12 @@ class Tenant(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        encryption: Global___TenantEncryption | None = ...,
+        legal_hold: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "limits", b"limits", "placement", b"placement", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "encryption", b"encryption", "limits", b"limits", "placement", b"placement", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "generation", b"generation", "limits", b"limits", "name", b"name", "placement", b"placement", "slug", b"slug", "status", b"status", "tenant_id", b"tenant_id", "tier", b"tier", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "encryption", b"encryption", "etag", b"etag", "generation", b"generation", "legal_hold", b"legal_hold", "limits", b"limits", "name", b"name", "placement", b"placement", "slug", b"slug", "status", b"status", "tenant_id", b"tenant_id", "tier", b"tier", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -395,7 +461,7 @@ class UpdateTenantRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change: display_name, tier, limits; every populated one where unset (AIP-134)."""
+        """The fields to change: display_name, tier, limits, encryption; every populated one where unset (AIP-134)."""
 
     def __init__(
         self,

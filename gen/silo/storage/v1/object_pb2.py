@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from silo.policy.v1 import policy_pb2 as silo_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csilo/storage/v1/object.proto\x12\x0fsilo.storage.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsilo/policy/v1/policy.proto\"\xf3\x01\n\x06Object\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12\x37\n\x08metadata\x18\x06 \x03(\x0b\x32%.silo.storage.v1.Object.MetadataEntry\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xdb\x01\n\nUploadSpec\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x13\n\x0b\x63reate_only\x18\x04 \x01(\x08\x12\x10\n\x08if_match\x18\x05 \x01(\t\x12;\n\x08metadata\x18\x06 \x03(\x0b\x32).silo.storage.v1.UploadSpec.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"[\n\x13UploadObjectRequest\x12+\n\x04spec\x18\x01 \x01(\x0b\x32\x1b.silo.storage.v1.UploadSpecH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"?\n\x14UploadObjectResponse\x12\'\n\x06object\x18\x01 \x01(\x0b\x32\x17.silo.storage.v1.Object\"]\n\x15\x44ownloadObjectRequest\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\x12\x10\n\x08if_match\x18\x04 \x01(\t\"\\\n\x16\x44ownloadObjectResponse\x12)\n\x06object\x18\x01 \x01(\x0b\x32\x17.silo.storage.v1.ObjectH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"&\n\x10GetObjectRequest\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"<\n\x11GetObjectResponse\x12\'\n\x06object\x18\x01 \x01(\x0b\x32\x17.silo.storage.v1.Object\"^\n\x12ListObjectsRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x11\n\tdelimiter\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"j\n\x13ListObjectsResponse\x12(\n\x07objects\x18\x01 \x03(\x0b\x32\x17.silo.storage.v1.Object\x12\x10\n\x08prefixes\x18\x02 \x03(\t\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"|\n\x11\x43opyObjectRequest\x12\x19\n\x0bsource_path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1e\n\x10\x64\x65stination_path\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\x0fsource_if_match\x18\x03 \x01(\t\x12\x13\n\x0b\x63reate_only\x18\x04 \x01(\x08\"=\n\x12\x43opyObjectResponse\x12\'\n\x06object\x18\x01 \x01(\x0b\x32\x17.silo.storage.v1.Object\";\n\x13\x44\x65leteObjectRequest\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x10\n\x08if_match\x18\x02 \x01(\t\"\x16\n\x14\x44\x65leteObjectResponse\"3\n\x14\x44\x65leteObjectsRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\"<\n\x15\x44\x65leteObjectsResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x05\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\x8d\x01\n\x11SignUploadRequest\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x11\n\tmax_bytes\x18\x04 \x01(\x03\x12\x13\n\x0b\x63reate_only\x18\x05 \x01(\x08\"\xc5\x01\n\x12SignUploadResponse\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x41\n\x07headers\x18\x02 \x03(\x0b\x32\x30.silo.storage.v1.SignUploadResponse.HeadersEntry\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"h\n\x13SignDownloadRequest\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rdownload_name\x18\x03 \x01(\t\"T\n\x14SignDownloadResponse\x12\x0b\n\x03url\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xf4\x08\n\rObjectService\x12\x81\x01\n\x0cUploadObject\x12$.silo.storage.v1.UploadObjectRequest\x1a%.silo.storage.v1.UploadObjectResponse\"\"\xaa\xd4\x18\x1e\n\robjects.write\x10\x01\x18\x01\"\tspec.path(\x01\x12\x81\x01\n\x0e\x44ownloadObject\x12&.silo.storage.v1.DownloadObjectRequest\x1a\'.silo.storage.v1.DownloadObjectResponse\"\x1c\xaa\xd4\x18\x18\n\x0cobjects.read\x10\x01\x18\x01\"\x04path0\x01\x12p\n\tGetObject\x12!.silo.storage.v1.GetObjectRequest\x1a\".silo.storage.v1.GetObjectResponse\"\x1c\xaa\xd4\x18\x18\n\x0cobjects.read\x10\x01\x18\x01\"\x04path\x12x\n\x0bListObjects\x12#.silo.storage.v1.ListObjectsRequest\x1a$.silo.storage.v1.ListObjectsResponse\"\x1e\xaa\xd4\x18\x1a\n\x0cobjects.read\x10\x01\x18\x01\"\x06prefix\x12\x80\x01\n\nCopyObject\x12\".silo.storage.v1.CopyObjectRequest\x1a#.silo.storage.v1.CopyObjectResponse\")\xaa\xd4\x18%\n\robjects.write\x10\x01\x18\x01\"\x10\x64\x65stination_path\x12z\n\x0c\x44\x65leteObject\x12$.silo.storage.v1.DeleteObjectRequest\x1a%.silo.storage.v1.DeleteObjectResponse\"\x1d\xaa\xd4\x18\x19\n\robjects.write\x10\x01\x18\x01\"\x04path\x12\x7f\n\rDeleteObjects\x12%.silo.storage.v1.DeleteObjectsRequest\x1a&.silo.storage.v1.DeleteObjectsResponse\"\x1f\xaa\xd4\x18\x1b\n\robjects.write\x10\x01\x18\x01\"\x06prefix\x12t\n\nSignUpload\x12\".silo.storage.v1.SignUploadRequest\x1a#.silo.storage.v1.SignUploadResponse\"\x1d\xaa\xd4\x18\x19\n\robjects.write\x10\x01\x18\x01\"\x04path\x12y\n\x0cSignDownload\x12$.silo.storage.v1.SignDownloadRequest\x1a%.silo.storage.v1.SignDownloadResponse\"\x1c\xaa\xd4\x18\x18\n\x0cobjects.read\x10\x01\x18\x01\"\x04pathb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csilo/storage/v1/object.proto\x12\x0fsilo.storage.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsilo/policy/v1/policy.proto\"\x88\x02\n\x06Object\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12\x37\n\x08metadata\x18\x06 \x03(\x0b\x32%.silo.storage.v1.Object.MetadataEntry\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bkey_version\x18\x08 \x01(\x05\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xdb\x01\n\nUploadSpec\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x13\n\x0b\x63reate_only\x18\x04 \x01(\x08\x12\x10\n\x08if_match\x18\x05 \x01(\t\x12;\n\x08metadata\x18\x06 \x03(\x0b\x32).silo.storage.v1.UploadSpec.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"[\n\x13UploadObjectRequest\x12+\n\x04spec\x18\x01 \x01(\x0b\x32\x1b.silo.storage.v1.UploadSpecH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"?\n\x14UploadObjectResponse\x12\'\n\x06object\x18\x01 \x01(\x0b\x32\x17.silo.storage.v1.Object\"]\n\x15\x44ownloadObjectRequest\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\x12\x10\n\x08if_match\x18\x04 \x01(\t\"\\\n\x16\x44ownloadObjectResponse\x12)\n\x06object\x18\x01 \x01(\x0b\x32\x17.silo.storage.v1.ObjectH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"&\n\x10GetObjectRequest\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"<\n\x11GetObjectResponse\x12\'\n\x06object\x18\x01 \x01(\x0b\x32\x17.silo.storage.v1.Object\"^\n\x12ListObjectsRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x11\n\tdelimiter\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"j\n\x13ListObjectsResponse\x12(\n\x07objects\x18\x01 \x03(\x0b\x32\x17.silo.storage.v1.Object\x12\x10\n\x08prefixes\x18\x02 \x03(\t\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"|\n\x11\x43opyObjectRequest\x12\x19\n\x0bsource_path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1e\n\x10\x64\x65stination_path\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\x0fsource_if_match\x18\x03 \x01(\t\x12\x13\n\x0b\x63reate_only\x18\x04 \x01(\x08\"=\n\x12\x43opyObjectResponse\x12\'\n\x06object\x18\x01 \x01(\x0b\x32\x17.silo.storage.v1.Object\";\n\x13\x44\x65leteObjectRequest\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x10\n\x08if_match\x18\x02 \x01(\t\"\x16\n\x14\x44\x65leteObjectResponse\"3\n\x14\x44\x65leteObjectsRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\"<\n\x15\x44\x65leteObjectsResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x05\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\x8d\x01\n\x11SignUploadRequest\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x11\n\tmax_bytes\x18\x04 \x01(\x03\x12\x13\n\x0b\x63reate_only\x18\x05 \x01(\x08\"\xc5\x01\n\x12SignUploadResponse\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x41\n\x07headers\x18\x02 \x03(\x0b\x32\x30.silo.storage.v1.SignUploadResponse.HeadersEntry\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"h\n\x13SignDownloadRequest\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rdownload_name\x18\x03 \x01(\t\"T\n\x14SignDownloadResponse\x12\x0b\n\x03url\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xf4\x08\n\rObjectService\x12\x81\x01\n\x0cUploadObject\x12$.silo.storage.v1.UploadObjectRequest\x1a%.silo.storage.v1.UploadObjectResponse\"\"\xaa\xd4\x18\x1e\n\robjects.write\x10\x01\x18\x01\"\tspec.path(\x01\x12\x81\x01\n\x0e\x44ownloadObject\x12&.silo.storage.v1.DownloadObjectRequest\x1a\'.silo.storage.v1.DownloadObjectResponse\"\x1c\xaa\xd4\x18\x18\n\x0cobjects.read\x10\x01\x18\x01\"\x04path0\x01\x12p\n\tGetObject\x12!.silo.storage.v1.GetObjectRequest\x1a\".silo.storage.v1.GetObjectResponse\"\x1c\xaa\xd4\x18\x18\n\x0cobjects.read\x10\x01\x18\x01\"\x04path\x12x\n\x0bListObjects\x12#.silo.storage.v1.ListObjectsRequest\x1a$.silo.storage.v1.ListObjectsResponse\"\x1e\xaa\xd4\x18\x1a\n\x0cobjects.read\x10\x01\x18\x01\"\x06prefix\x12\x80\x01\n\nCopyObject\x12\".silo.storage.v1.CopyObjectRequest\x1a#.silo.storage.v1.CopyObjectResponse\")\xaa\xd4\x18%\n\robjects.write\x10\x01\x18\x01\"\x10\x64\x65stination_path\x12z\n\x0c\x44\x65leteObject\x12$.silo.storage.v1.DeleteObjectRequest\x1a%.silo.storage.v1.DeleteObjectResponse\"\x1d\xaa\xd4\x18\x19\n\robjects.write\x10\x01\x18\x01\"\x04path\x12\x7f\n\rDeleteObjects\x12%.silo.storage.v1.DeleteObjectsRequest\x1a&.silo.storage.v1.DeleteObjectsResponse\"\x1f\xaa\xd4\x18\x1b\n\robjects.write\x10\x01\x18\x01\"\x06prefix\x12t\n\nSignUpload\x12\".silo.storage.v1.SignUploadRequest\x1a#.silo.storage.v1.SignUploadResponse\"\x1d\xaa\xd4\x18\x19\n\robjects.write\x10\x01\x18\x01\"\x04path\x12y\n\x0cSignDownload\x12$.silo.storage.v1.SignDownloadRequest\x1a%.silo.storage.v1.SignDownloadResponse\"\x1c\xaa\xd4\x18\x18\n\x0cobjects.read\x10\x01\x18\x01\"\x04pathb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -76,51 +76,51 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OBJECTSERVICE'].methods_by_name['SignDownload']._loaded_options = None
   _globals['_OBJECTSERVICE'].methods_by_name['SignDownload']._serialized_options = b'\252\324\030\030\n\014objects.read\020\001\030\001\"\004path'
   _globals['_OBJECT']._serialized_start=177
-  _globals['_OBJECT']._serialized_end=420
-  _globals['_OBJECT_METADATAENTRY']._serialized_start=373
-  _globals['_OBJECT_METADATAENTRY']._serialized_end=420
-  _globals['_UPLOADSPEC']._serialized_start=423
-  _globals['_UPLOADSPEC']._serialized_end=642
-  _globals['_UPLOADSPEC_METADATAENTRY']._serialized_start=373
-  _globals['_UPLOADSPEC_METADATAENTRY']._serialized_end=420
-  _globals['_UPLOADOBJECTREQUEST']._serialized_start=644
-  _globals['_UPLOADOBJECTREQUEST']._serialized_end=735
-  _globals['_UPLOADOBJECTRESPONSE']._serialized_start=737
-  _globals['_UPLOADOBJECTRESPONSE']._serialized_end=800
-  _globals['_DOWNLOADOBJECTREQUEST']._serialized_start=802
-  _globals['_DOWNLOADOBJECTREQUEST']._serialized_end=895
-  _globals['_DOWNLOADOBJECTRESPONSE']._serialized_start=897
-  _globals['_DOWNLOADOBJECTRESPONSE']._serialized_end=989
-  _globals['_GETOBJECTREQUEST']._serialized_start=991
-  _globals['_GETOBJECTREQUEST']._serialized_end=1029
-  _globals['_GETOBJECTRESPONSE']._serialized_start=1031
-  _globals['_GETOBJECTRESPONSE']._serialized_end=1091
-  _globals['_LISTOBJECTSREQUEST']._serialized_start=1093
-  _globals['_LISTOBJECTSREQUEST']._serialized_end=1187
-  _globals['_LISTOBJECTSRESPONSE']._serialized_start=1189
-  _globals['_LISTOBJECTSRESPONSE']._serialized_end=1295
-  _globals['_COPYOBJECTREQUEST']._serialized_start=1297
-  _globals['_COPYOBJECTREQUEST']._serialized_end=1421
-  _globals['_COPYOBJECTRESPONSE']._serialized_start=1423
-  _globals['_COPYOBJECTRESPONSE']._serialized_end=1484
-  _globals['_DELETEOBJECTREQUEST']._serialized_start=1486
-  _globals['_DELETEOBJECTREQUEST']._serialized_end=1545
-  _globals['_DELETEOBJECTRESPONSE']._serialized_start=1547
-  _globals['_DELETEOBJECTRESPONSE']._serialized_end=1569
-  _globals['_DELETEOBJECTSREQUEST']._serialized_start=1571
-  _globals['_DELETEOBJECTSREQUEST']._serialized_end=1622
-  _globals['_DELETEOBJECTSRESPONSE']._serialized_start=1624
-  _globals['_DELETEOBJECTSRESPONSE']._serialized_end=1684
-  _globals['_SIGNUPLOADREQUEST']._serialized_start=1687
-  _globals['_SIGNUPLOADREQUEST']._serialized_end=1828
-  _globals['_SIGNUPLOADRESPONSE']._serialized_start=1831
-  _globals['_SIGNUPLOADRESPONSE']._serialized_end=2028
-  _globals['_SIGNUPLOADRESPONSE_HEADERSENTRY']._serialized_start=1982
-  _globals['_SIGNUPLOADRESPONSE_HEADERSENTRY']._serialized_end=2028
-  _globals['_SIGNDOWNLOADREQUEST']._serialized_start=2030
-  _globals['_SIGNDOWNLOADREQUEST']._serialized_end=2134
-  _globals['_SIGNDOWNLOADRESPONSE']._serialized_start=2136
-  _globals['_SIGNDOWNLOADRESPONSE']._serialized_end=2220
-  _globals['_OBJECTSERVICE']._serialized_start=2223
-  _globals['_OBJECTSERVICE']._serialized_end=3363
+  _globals['_OBJECT']._serialized_end=441
+  _globals['_OBJECT_METADATAENTRY']._serialized_start=394
+  _globals['_OBJECT_METADATAENTRY']._serialized_end=441
+  _globals['_UPLOADSPEC']._serialized_start=444
+  _globals['_UPLOADSPEC']._serialized_end=663
+  _globals['_UPLOADSPEC_METADATAENTRY']._serialized_start=394
+  _globals['_UPLOADSPEC_METADATAENTRY']._serialized_end=441
+  _globals['_UPLOADOBJECTREQUEST']._serialized_start=665
+  _globals['_UPLOADOBJECTREQUEST']._serialized_end=756
+  _globals['_UPLOADOBJECTRESPONSE']._serialized_start=758
+  _globals['_UPLOADOBJECTRESPONSE']._serialized_end=821
+  _globals['_DOWNLOADOBJECTREQUEST']._serialized_start=823
+  _globals['_DOWNLOADOBJECTREQUEST']._serialized_end=916
+  _globals['_DOWNLOADOBJECTRESPONSE']._serialized_start=918
+  _globals['_DOWNLOADOBJECTRESPONSE']._serialized_end=1010
+  _globals['_GETOBJECTREQUEST']._serialized_start=1012
+  _globals['_GETOBJECTREQUEST']._serialized_end=1050
+  _globals['_GETOBJECTRESPONSE']._serialized_start=1052
+  _globals['_GETOBJECTRESPONSE']._serialized_end=1112
+  _globals['_LISTOBJECTSREQUEST']._serialized_start=1114
+  _globals['_LISTOBJECTSREQUEST']._serialized_end=1208
+  _globals['_LISTOBJECTSRESPONSE']._serialized_start=1210
+  _globals['_LISTOBJECTSRESPONSE']._serialized_end=1316
+  _globals['_COPYOBJECTREQUEST']._serialized_start=1318
+  _globals['_COPYOBJECTREQUEST']._serialized_end=1442
+  _globals['_COPYOBJECTRESPONSE']._serialized_start=1444
+  _globals['_COPYOBJECTRESPONSE']._serialized_end=1505
+  _globals['_DELETEOBJECTREQUEST']._serialized_start=1507
+  _globals['_DELETEOBJECTREQUEST']._serialized_end=1566
+  _globals['_DELETEOBJECTRESPONSE']._serialized_start=1568
+  _globals['_DELETEOBJECTRESPONSE']._serialized_end=1590
+  _globals['_DELETEOBJECTSREQUEST']._serialized_start=1592
+  _globals['_DELETEOBJECTSREQUEST']._serialized_end=1643
+  _globals['_DELETEOBJECTSRESPONSE']._serialized_start=1645
+  _globals['_DELETEOBJECTSRESPONSE']._serialized_end=1705
+  _globals['_SIGNUPLOADREQUEST']._serialized_start=1708
+  _globals['_SIGNUPLOADREQUEST']._serialized_end=1849
+  _globals['_SIGNUPLOADRESPONSE']._serialized_start=1852
+  _globals['_SIGNUPLOADRESPONSE']._serialized_end=2049
+  _globals['_SIGNUPLOADRESPONSE_HEADERSENTRY']._serialized_start=2003
+  _globals['_SIGNUPLOADRESPONSE_HEADERSENTRY']._serialized_end=2049
+  _globals['_SIGNDOWNLOADREQUEST']._serialized_start=2051
+  _globals['_SIGNDOWNLOADREQUEST']._serialized_end=2155
+  _globals['_SIGNDOWNLOADRESPONSE']._serialized_start=2157
+  _globals['_SIGNDOWNLOADRESPONSE']._serialized_end=2241
+  _globals['_OBJECTSERVICE']._serialized_start=2244
+  _globals['_OBJECTSERVICE']._serialized_end=3384
 # @@protoc_insertion_point(module_scope)

@@ -55,6 +55,7 @@ class Object(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    KEY_VERSION_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The path below the tenant's prefix: 1 to 900 bytes of UTF-8, no empty, `.` or `..` segment, no
     backslash and no control character.
@@ -67,6 +68,8 @@ class Object(_message.Message):
     """The content's SHA-256, in lower-case hexadecimal."""
     etag: _builtins.str
     """Changes with every change of the content or its metadata."""
+    key_version: _builtins.int
+    """The version of the tenant's data key that the content is encrypted under; 0 in the clear."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The uploader's own metadata: up to 2 KB of keys (`a-z 0-9 -`) and values (printable ASCII)."""
@@ -85,10 +88,11 @@ class Object(_message.Message):
         etag: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        key_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "etag", b"etag", "metadata", b"metadata", "path", b"path", "sha256", b"sha256", "size", b"size", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "etag", b"etag", "key_version", b"key_version", "metadata", b"metadata", "path", b"path", "sha256", b"sha256", "size", b"size", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,99 @@
+"""`silo certificate`: what the platform certifies of erasures, shown, and verified offline."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from boundary.certificates import CertificateError, verify
+from cli.command import command
+from cli.failures import Failure, reported
+from cli.render import console, print_json
+from cli.session import Session
+from silo.resolver.v1 import tenant_lifecycle_pb2 as pb
+from silo.resolver.v1 import tenant_lifecycle_pb2_grpc
+
+app = typer.Typer(
+    help="Certificates of what was erased: show, verify offline.", no_args_is_help=True
+)
+
+
+@command(app, "show", operator=True)
+def show(
+    session: Session,
+    operation: Annotated[str, typer.Argument(metavar="OPERATION", help="What has erased.")],
+) -> None:
+    """Print the certificate of an operation, as it was signed; keep it in a file."""
+    request = pb.GetErasureCertificateRequest(name=f"certificates/{operation.rpartition('/')[2]}")
+    stub = session.client.stub(tenant_lifecycle_pb2_grpc.TenantLifecycleServiceStub)
+    answer = session.client.call(stub.GetErasureCertificate, request)
+    sys.stdout.write(answer.certificate + "\n")
+
+
+@command(app, "keys", operator=True)
+def keys(session: Session) -> None:
+    """Print the public keys with which certificates are checked, as a JSON Web Key Set."""
+    stub = session.client.stub(tenant_lifecycle_pb2_grpc.TenantLifecycleServiceStub)
+    answer = session.client.call(stub.GetCertificateKeySet, pb.GetCertificateKeySetRequest())
+    print_json(json.loads(answer.jwks))
+
+
+@app.command("verify")
+def verify_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The certificate.")],
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            "--keys",
+            metavar="JWKS",
+            help="The platform's public keys, from `silo certificate keys`.",
+        ),
+    ] = None,
+) -> None:
+    """Check a certificate without the platform: what was changed in it is named.
+
+    Without --keys it is only shown that the document is whole and signed by the key that it brings along.
+    """
+    with reported():
+        try:
+            sections = verify(_read(file), keys=_keys_in(keys) if keys else None)
+        except CertificateError as error:
+            raise Failure(str(error), reason="CERTIFICATE_INVALID") from error
+        _print(sections)
+        whose = "the platform's" if keys else "its own"
+        typer.echo(f"\nthe certificate is as it was signed with {whose} key")
+
+
+def _print(sections: dict[str, dict[str, Any]]) -> None:
+    grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, section in sections.items():
+        for number, (field, value) in enumerate(section.items()):
+            grid.add_row("" if number else name, field, Text(str(value)))
+    console().print(grid)
+
+
+def _keys_in(file: Path) -> dict[str, bytes]:
+    try:
+        return {
+            key["kid"]: base64.urlsafe_b64decode(key["x"] + "=" * (-len(key["x"]) % 4))
+            for key in json.loads(_read(file))["keys"]
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise Failure(f"{file} is not a JSON Web Key Set") from error
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"{file} cannot be read: {error}") from error

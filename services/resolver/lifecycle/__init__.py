@@ -1,0 +1,1 @@
+"""Durable operations on tenants, and the kinds of them."""
