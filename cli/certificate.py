@@ -56,6 +56,7 @@ def verify_(
             help="The platform's public keys, from `silo certificate keys`.",
         ),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the sections as JSON.")] = False,
 ) -> None:
     """Check a certificate without the platform: what was changed in it is named.
 
@@ -66,6 +67,9 @@ def verify_(
             sections = verify(_read(file), keys=_keys_in(keys) if keys else None)
         except CertificateError as error:
             raise Failure(str(error), reason="CERTIFICATE_INVALID") from error
+        if as_json:
+            print_json(sections)
+            return
         _print(sections)
         whose = "the platform's" if keys else "its own"
         typer.echo(f"\nthe certificate is as it was signed with {whose} key")

@@ -36,6 +36,7 @@ class _Silo(LazyGroup):
         "cp": Entry("cli.objects", "Copy an object within the tenant."),
         "rm": Entry("cli.objects", "Delete an object, or many."),
         "sign": Entry("cli.signing", "URLs that put or get one object without a token."),
+        "subjects": Entry("cli.subjects", "One person, taken out of everything."),
         "events": Entry("cli.events", "E-mail events of the tenant."),
     }
 

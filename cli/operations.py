@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Annotated, Any
 
@@ -111,11 +112,20 @@ def follow(session: Session, operation: pb.Operation) -> None:
     Raises:
         Failure: it failed.
     """
-    screen = console()
     request = pb.WatchOperationRequest(name=operation.name)
+    follow_as(session, operation, session.client.download(_stub(session).WatchOperation, request))
+
+
+def follow_as(session: Session, operation: pb.Operation, told: Iterable[Any]) -> None:
+    """See follow; told is what the service that lets the caller watch tells of the operation.
+
+    Raises:
+        Failure: it failed.
+    """
+    screen = console()
     live = Live(console=screen, refresh_per_second=10) if screen.is_terminal else None
     with live or nullcontext():
-        for answer in session.client.download(_stub(session).WatchOperation, request):
+        for answer in told:
             operation = answer.operation
             if live is not None and not session.json:
                 live.update(_steps(operation))

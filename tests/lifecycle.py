@@ -159,6 +159,35 @@ class Inhabitant:
         requests = iter([event_pb2.IngestEventsRequest(events=events)])
         assert sum(r.accepted_count for r in stub.IngestEvents(requests, **self.common)) == count
 
+    def mention(self, address: str) -> None:
+        """Writes a user, a list, an object's metadata and an event that are about somebody."""
+        name = address.partition("@")[0].replace(".", "-").lower()
+        user_pb2_grpc.UserServiceStub(self.channel).CreateUser(
+            user_pb2.CreateUserRequest(
+                user_id=name, user=user_pb2.User(email=address, display_name="Somebody")
+            ),
+            **self.common,
+        )
+        recipients = [
+            recipient_list_pb2.Recipient(email=email) for email in (address, "kept@example.com")
+        ]
+        recipient_list_pb2_grpc.RecipientListServiceStub(self.channel).CreateRecipientList(
+            recipient_list_pb2.CreateRecipientListRequest(
+                recipient_list_id=name,
+                recipient_list=recipient_list_pb2.RecipientList(
+                    display_name="Everyone", recipients=recipients
+                ),
+            ),
+            **self.common,
+        )
+        self._upload(f"exports/{name}", to=address)
+        event = self._event(0)
+        event.event_id, event.recipient = name, address
+        stub = event_pb2_grpc.EventServiceStub(self.channel)
+        list(
+            stub.IngestEvents(iter([event_pb2.IngestEventsRequest(events=[event])]), **self.common)
+        )
+
     def inventory(self) -> tuple[int, int, int]:
         """How many campaigns, objects and events there are."""
         campaigns = campaign_pb2_grpc.CampaignServiceStub(self.channel).ListCampaigns(
@@ -226,9 +255,10 @@ class Inhabitant:
             **self.common,
         )
 
-    def _upload(self, path: str) -> None:
+    def _upload(self, path: str, **metadata: str) -> None:
         def parts() -> Iterator[object_pb2.UploadObjectRequest]:
-            yield object_pb2.UploadObjectRequest(spec=object_pb2.UploadSpec(path=path))
+            spec = object_pb2.UploadSpec(path=path, metadata=metadata)
+            yield object_pb2.UploadObjectRequest(spec=spec)
             yield object_pb2.UploadObjectRequest(chunk=self.mark.encode() * 100)
 
         object_pb2_grpc.ObjectServiceStub(self.channel).UploadObject(parts(), **self.common)

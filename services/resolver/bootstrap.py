@@ -43,6 +43,8 @@ from services.resolver.lifecycle.runner import Pace
 from services.resolver.lifecycle.servicer import TenantLifecycleServicer
 from services.resolver.lifecycle.services import Services
 from services.resolver.lifecycle.store import OperationStore
+from services.resolver.lifecycle.subject_erasure import SubjectErasure
+from services.resolver.lifecycle.subject_servicer import SubjectErasureServicer
 from services.resolver.lifecycle.work import Tools
 from services.resolver.local_keys import LocalKeys
 from services.resolver.minting import ContextMinter
@@ -132,6 +134,10 @@ async def build(settings: ResolverSettings) -> Server:
             settle_seconds=settings.offboarding_settle_seconds,
         ),
         reencryption=Reencryption(settle_seconds=settings.key_settle_seconds),
+        subject_erasure=SubjectErasure(
+            certificates=certificates,
+            key=load_or_create(settings.keys_folder, "resolver-subjects"),
+        ),
     )
     store = OperationStore(guarded, table_name=settings.table)
     lifecycle = open_lifecycle(
@@ -159,6 +165,9 @@ async def build(settings: ResolverSettings) -> Server:
         "silo.resolver.v1.OperationService": OperationServicer(lifecycle.operations, pages),
         "silo.resolver.v1.TenantOperationService": TenantOperationServicer(
             lifecycle.operations, directory, pages
+        ),
+        "silo.resolver.v1.SubjectErasureService": SubjectErasureServicer(
+            operations=lifecycle.operations, directory=directory, erasure=kinds.subject_erasure
         ),
         "silo.resolver.v1.SigningKeyService": SigningKeyServicer(rotation),
         "silo.resolver.v1.ContextService": ContextServicer(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from boundary.context import ACTIVE, ContextVerifier
@@ -269,9 +269,14 @@ class Tenants:
         """
         if len(why) > _MAX_NAME or not (why.isprintable()):
             raise InvalidArgument("reason", f"must be at most {_MAX_NAME} characters")
-        if (await self.get(tenant_id)).status == PURGED:
-            raise FailedPrecondition("TENANT_PURGED", "nothing is left to hold")
-        return await self._change(tenant_id, {"legal_hold": why}, etag="", field="")
+
+        def require_something_left(tenant: Tenant) -> None:
+            if tenant.status == PURGED:
+                raise FailedPrecondition("TENANT_PURGED", "nothing is left to hold")
+
+        return await self._change(
+            tenant_id, {"legal_hold": why}, etag="", field="", check=require_something_left
+        )
 
     async def rotate_key(self, tenant_id: TenantId, *, etag: str) -> Tenant:
         """The tenant, whose data is written under new data keys from now on.
@@ -328,18 +333,36 @@ class Tenants:
         Raises:
             FailedPrecondition: an operation has the tenant (`TENANT_STATUS`).
         """
-        present = (await self.get(tenant_id)).status
-        if present not in (ACTIVE, SUSPENDED):
-            raise FailedPrecondition("TENANT_STATUS", f"the tenant is {present}")
-        return await self._change(tenant_id, {"status": status}, etag=etag, field="etag")
+
+        def require_operators(tenant: Tenant) -> None:
+            if tenant.status not in (ACTIVE, SUSPENDED):
+                raise FailedPrecondition("TENANT_STATUS", f"the tenant is {tenant.status}")
+
+        return await self._change(
+            tenant_id, {"status": status}, etag=etag, field="etag", check=require_operators
+        )
 
     async def _change(
-        self, tenant_id: TenantId, changes: dict[str, object], *, etag: str, field: str
+        self,
+        tenant_id: TenantId,
+        changes: dict[str, object],
+        *,
+        etag: str,
+        field: str,
+        check: Callable[[Tenant], None] = lambda _: None,
     ) -> Tenant:
+        """The changed tenant.
+
+        Args:
+            check: raises where the tenant may not be changed so; it sees the version that is replaced.
+        """
         for _ in range(_ATTEMPTS):
             tenant = await self.get(tenant_id)
             if etag and tenant.etag != etag:
                 raise etag_mismatch(f"tenants/{tenant_id}", field=field)
+            if tenant.status == PURGED:
+                raise FailedPrecondition("TENANT_PURGED", "nothing is left of the tenant")
+            check(tenant)
             if all(getattr(tenant, name) == value for name, value in changes.items()):
                 return tenant
             changed = tenant.changed(**changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,13 @@ from boundary.certificates import CertificateError, verify
 from boundary.errors import error_info
 from boundary.resolver_client import rich_status
 from devstack.stack import Stack
-from silo.resolver.v1 import operation_pb2, tenant_lifecycle_pb2, tenant_pb2
+from silo.resolver.v1 import (
+    operation_pb2,
+    subject_erasure_pb2,
+    subject_erasure_pb2_grpc,
+    tenant_lifecycle_pb2,
+    tenant_pb2,
+)
 from tests.lifecycle import ENVIRONMENT, KINDS, Inhabitant, Operator, files_with
 
 SUCCEEDED = operation_pb2.OPERATION_STATE_SUCCEEDED
@@ -118,6 +125,12 @@ def test_everything_goes_but_the_neighbours_and_a_certificate_says_so(
     assert refused(lambda: operator.onboard("Bert")) == "TENANT_PURGED"
     assert refused(lambda: operator.onboard("bert")) == "SLUG_EXISTS"
     assert refused(lambda: operator.offboard("Bert")) == "TENANT_PURGED"
+    rename = tenant_pb2.UpdateTenantRequest(
+        tenant=tenant_pb2.Tenant(name="tenants/Bert", display_name="again")
+    )
+    assert refused(lambda: operator.tenants.UpdateTenant(rename, **operator.common)) == (
+        "TENANT_PURGED"
+    )
     assert files_with(running.home, bert.mark) == []
     assert 'tenant="Bert"' not in metrics_of(running)
     assert neighbour.inventory() == before
@@ -190,6 +203,45 @@ def test_nothing_that_is_held_is_purged(running: Stack, operator: Operator) -> N
     hold = tenant_lifecycle_pb2.SetLegalHoldRequest(name="tenants/Frida", reason="case 8")
     operator.lifecycle.SetLegalHold(hold, **operator.common)
     assert refused(lambda: operator.offboard("Frida")) == "LEGAL_HOLD"
+
+
+def test_a_person_is_taken_out_of_everything_and_nobody_else(
+    running: Stack, operator: Operator, neighbour: Inhabitant
+) -> None:
+    assert operator.over(operator.onboard("Ines")).state == SUCCEEDED
+    ines = Inhabitant(running, "Ines", mark="INES-qz")
+    ines.furnish(2)
+    ines.mention("Person.Zq@example.com")
+    ines.mention("sperson.zq@example.com")  # somebody else, whose address holds the other
+    erasures = subject_erasure_pb2_grpc.SubjectErasureServiceStub(ines.channel)
+    request = subject_erasure_pb2.StartSubjectErasureRequest(email="person.zq@EXAMPLE.com")
+    begun = erasures.StartSubjectErasure(request, **ines.common).operation
+    over = operator.over(begun)
+    assert over.state == SUCCEEDED, over
+    name = f"certificates/{begun.name.partition('/')[2]}"
+    get = subject_erasure_pb2.GetSubjectErasureCertificateRequest(name=name)
+    text = erasures.GetSubjectErasureCertificate(get, **ines.common).certificate
+    sections = verify(text)
+    assert sections["items"] == {
+        "users_deleted": 1,
+        "lists_changed": 1,
+        "left": 0,
+        "read_back": True,
+    }
+    assert sections["events"]["events_deleted"] == 1
+    assert sections["objects"]["metadata_changed"] == 1
+    told = f"{sections['subject']['salt']}person.zq@example.com".encode()
+    assert sections["subject"]["sha256_of_salt_and_address"] == hashlib.sha256(told).hexdigest()
+    assert files_with(running.home, "Person.Zq@example.com") == []
+    assert ines.inventory() == (2, 2 + 2, 2 + 1)
+    assert files_with(running.home, "sperson.zq@example.com")
+    foreign = subject_erasure_pb2_grpc.SubjectErasureServiceStub(neighbour.channel)
+    assert (
+        refused(lambda: foreign.GetSubjectErasureCertificate(get, **neighbour.common))
+        == "RESOURCE_NOT_FOUND"
+    )
+    invalid = subject_erasure_pb2.StartSubjectErasureRequest(email="nobody")
+    assert refused(lambda: erasures.StartSubjectErasure(invalid, **ines.common)) == "INVALID_EMAIL"
 
 
 @pytest.mark.timeout(240)

@@ -423,12 +423,28 @@ def test_the_resolver_reaches_the_directory_and_no_more():
     allowed = [
         *(items(f"dynamodb:{verb}Item", "TENANT#A") for verb in ("Get", "Put", "Update")),
         items("dynamodb:PutItem", "TENANT#A", "SLUG#a"),
+        items("dynamodb:DeleteItem", "TENANT#A", "SLUG#a"),  # an onboarding that is rolled back
+        *(
+            items(f"dynamodb:{verb}Item", key)
+            for verb in ("Get", "Put", "Update", "ConditionCheck")
+            for key in (f"OPERATION#{'0' * 32}", "OPERATIONS#A")
+        ),
+        *(
+            items(
+                "dynamodb:Query",
+                f"DIRECTORY#OPERATIONS{part}",
+                resource=f"{TABLE_ARN}/index/GSI{number}",
+            )
+            for number, part in ((1, ""), (2, "#TENANT#A"), (3, "#STATE#RUNNING"))
+        ),
         items("dynamodb:Query", "DIRECTORY#TENANTS", resource=index),
     ]
     refused = [
         items("dynamodb:Query", "TENANT#A"),
-        items("dynamodb:DeleteItem", "TENANT#A"),
         items("dynamodb:Query", "TENANT#A#USER", resource=index),
+        items("dynamodb:Query", "OPERATION#" + "0" * 32),
+        items("dynamodb:Query", "DIRECTORY#OPERATIONSX", resource=index),
+        items("dynamodb:Query", "DIRECTORY#TENANTS", resource=f"{TABLE_ARN}/index/GSI2"),
         Case("dynamodb:GetItem", TABLE_ARN),
         Case("dynamodb:Scan", TABLE_ARN),
         Case("s3:GetObject", f"{BUCKET_ARN}/tenant-a/x"),

@@ -193,9 +193,12 @@ class Operations:
         raise _busy()
 
     async def _ask(self, operation: Operation, **changes: object) -> Operation | None:
-        """The operation with changes, due at once; None where it has changed meanwhile."""
+        """The operation with changes, due at once; None where it has changed since it was looked at.
+
+        What is asked was decided on what was seen: whether there still is a way back, above all.
+        """
         stored = await self._stored(operation)
-        if stored.version != operation.version and stored.state != operation.state:
+        if _decides(stored) != _decides(operation):
             return None
         held = bool(stored.owner) and stored.lease_until > now_micros()
         due = stored.due_at if held else now_micros()
@@ -230,6 +233,11 @@ def operation_id_of(kind: str, tenant_id: str, request_id: str) -> str:
         return uuid.uuid4().hex
     named = "\0".join((kind, tenant_id, parse_request_id(request_id)))
     return hashlib.sha256(named.encode()).hexdigest()[:32]
+
+
+def _decides(operation: Operation) -> tuple[str, bool, bool]:
+    """What it depends on whether something may be asked of an operation; progress is not part of it."""
+    return operation.state, operation.cancellable, operation.cancel_requested
 
 
 def _theirs(operation: Operation, tenant_id: TenantId) -> bool:

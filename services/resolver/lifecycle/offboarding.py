@@ -144,7 +144,9 @@ class Offboarding:
 
 
 async def _reinstate(work: Work) -> None:
-    await work.change_tenant(status=work.memory["former_status"])
+    former = work.memory.get("former_status")
+    if former is not None:  # remembered before the status changes: without it, nothing has
+        await work.change_tenant(status=former)
 
 
 async def _grace(work: Work) -> None:
@@ -172,18 +174,34 @@ def _purging(store: str) -> Callable[[Work], Awaitable[None]]:
             raise Blocked(_held(tenant))
         if "purge_began_at" not in work.memory:
             await work.remember(purge_began_at=now_micros())
+        await _go_on_counting(work, store)
         await remove(work)
-        await _count(work, store)
+        await work.remember(**{f"removed_{store}": _removed(work, store)})
 
     return purge
 
 
-async def _count(work: Work, store: str) -> None:
-    """Adds what the running step has removed to what earlier tries of it have."""
-    removed = work.memory.get(f"removed_{store}", 0)
-    done = next((s.done for s in work.operation.steps if s.name == store), 0)
-    if isinstance(removed, int):
-        await work.remember(**{f"removed_{store}": max(removed, done)})
+async def _go_on_counting(work: Work, store: str) -> None:
+    """Keeps what earlier tries of the step have removed, in the write that sets the step's own count back.
+
+    A try that was cut off may have removed more than it came to record: the certificate says so.
+    """
+    tries, before = _number(work, f"tries_{store}"), _removed(work, store)
+    work.progress(0)
+    await work.remember(**{f"before_{store}": before, f"tries_{store}": tries + 1})
+
+
+def _removed(work: Work, store: str) -> int:
+    """What was removed by the earlier tries of a step, and by the present one so far."""
+    done = next((step.done for step in work.operation.steps if step.name == store), 0)
+    return _number(work, f"before_{store}") + done
+
+
+def _number(work: Work, name: str) -> int:
+    value = work.memory.get(name, 0)
+    if not isinstance(value, int):
+        raise TypeError(f"{name} is no number")
+    return value
 
 
 async def _verify(work: Work) -> None:
@@ -207,7 +225,12 @@ async def _verify(work: Work) -> None:
 def _sections(work: Work, tenant: Tenant) -> dict[str, dict[str, Any]]:
     memory = work.memory
     stores = {
-        store: {"removed": memory.get(f"removed_{store}", 0), "left": 0, "read_back": True}
+        store: {
+            "removed": memory.get(f"removed_{store}", 0),
+            "removed_is": "exact" if memory.get(f"tries_{store}") == 1 else "at least",
+            "left": 0,
+            "read_back": True,
+        }
         for store in _STORES
     }
     return {

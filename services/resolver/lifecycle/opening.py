@@ -12,6 +12,7 @@ from services.resolver.lifecycle.offboarding import Offboarding
 from services.resolver.lifecycle.onboarding import Onboarding
 from services.resolver.lifecycle.reencryption import Reencryption
 from services.resolver.lifecycle.runner import Pace, Runner
+from services.resolver.lifecycle.subject_erasure import SubjectErasure
 from services.resolver.lifecycle.work import Tools
 
 
@@ -22,10 +23,18 @@ class Kinds:
     onboarding: Onboarding
     offboarding: Offboarding
     reencryption: Reencryption
+    subject_erasure: SubjectErasure
 
     def registry(self) -> Registry:
         """The kinds."""
-        return Registry((self.onboarding.kind(), self.offboarding.kind(), self.reencryption.kind()))
+        return Registry(
+            (
+                self.onboarding.kind(),
+                self.offboarding.kind(),
+                self.reencryption.kind(),
+                self.subject_erasure.kind(),
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

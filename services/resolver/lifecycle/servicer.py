@@ -105,11 +105,8 @@ class TenantLifecycleServicer:
         self, request: pb.GetErasureCertificateRequest, _: Call
     ) -> pb.GetErasureCertificateResponse:
         """GetErasureCertificate."""
-        match = _CERTIFICATE.fullmatch(request.name)
-        if match is None:
-            raise InvalidArgument("name", "must be certificates/{operation}")
-        operation = await self._operations.find(match.group(1))
-        return pb.GetErasureCertificateResponse(certificate=_certificate(operation, request.name))
+        operation = await self._operations.find(certificate_in(request.name))
+        return pb.GetErasureCertificateResponse(certificate=certificate_of(operation, request.name))
 
     async def get_certificate_key_set(
         self, _: pb.GetCertificateKeySetRequest, __: Call
@@ -118,7 +115,24 @@ class TenantLifecycleServicer:
         return pb.GetCertificateKeySetResponse(jwks=self._certificates.jwks())
 
 
-def _certificate(operation: Operation | None, name: str) -> str:
+def certificate_in(name: str) -> str:
+    """The id of the operation that a certificate's name names.
+
+    Raises:
+        InvalidArgument: the name is none.
+    """
+    match = _CERTIFICATE.fullmatch(name)
+    if match is None:
+        raise InvalidArgument("name", "must be certificates/{operation}")
+    return match.group(1)
+
+
+def certificate_of(operation: Operation | None, name: str) -> str:
+    """The certificate that an operation has given.
+
+    Raises:
+        NotFound: it has given none.
+    """
     certificate = operation.memory.get("certificate") if operation is not None else None
     if not isinstance(certificate, str):
         raise NotFound(name, field="name")

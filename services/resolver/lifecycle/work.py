@@ -65,6 +65,15 @@ class Work:
         """
         await self._holding.remember(values)
 
+    async def forget_parameters(self, *names: str) -> None:
+        """Drops what was asked for and is needed no more, before this returns.
+
+        Raises:
+            LeaseLost: another resolver holds the operation.
+        """
+        kept = {name: value for name, value in self.parameters.items() if name not in names}
+        await self._holding.write(parameters=kept)
+
     async def set_result(self, **result: Value) -> None:
         """Says what comes of the operation: one field of the proto's `result`, by name."""
         await self._holding.write(result=result)

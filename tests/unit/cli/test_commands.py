@@ -58,6 +58,10 @@ def test_all_the_promised_commands_are_there() -> None:
     }
     promised |= {("engines", "create"), ("engines", "check")}
     tenants = ("create", "get", "list", "update", "suspend", "resume")
+    tenants += ("onboard", "offboard", "hold", "release")
+    promised |= {("operations", verb) for verb in ("list", "get", "watch", "cancel", "resume")}
+    promised |= {("certificate", verb) for verb in ("show", "keys", "verify")}
+    promised |= {("subjects", "erase"), ("subjects", "certificate")}
     promised |= {("tenants", verb) for verb in tenants}
     promised |= {
         ("keys", "rotate"),

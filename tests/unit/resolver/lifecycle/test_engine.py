@@ -296,3 +296,32 @@ def test_kinds_and_steps_have_names_of_their_own() -> None:
         Registry((Kind(name="walk", steps=(step,)), Kind(name="walk", steps=(step,))))
     with pytest.raises(ValueError, match="distinct"):
         Registry((Kind(name="walk", steps=(step, step)),))
+
+
+async def test_a_cancel_that_was_decided_before_the_final_step_began_comes_too_late(
+    table: SqliteTable,
+) -> None:
+    may, undone = {"one": asyncio.Event(), "two": asyncio.Event()}, []
+
+    def step(name: str, *, final: bool = False) -> Step:
+        async def do(_: Work) -> None:
+            await may[name].wait()
+
+        async def undo(_: Work) -> None:
+            undone.append(name)
+
+        return Step(name=name, do=do, undo=undo, final=final)
+
+    async with running(
+        table, Kind(name="walk", steps=(step("one"), step("two", final=True)))
+    ) as engine:
+        started = await engine.start("walk")
+        seen = await engine.until(started, lambda now: states(now)[0] == "RUNNING")
+        assert seen.cancellable
+        may["one"].set()
+        await engine.until(started, lambda now: states(now)[1] == "RUNNING")
+        with pytest.raises(FailedPrecondition, match="no return"):
+            await engine.operations.cancel(seen)  # what its caller saw a moment before
+        may["two"].set()
+        assert (await engine.over(started)).state == "SUCCEEDED"
+        assert undone == []
