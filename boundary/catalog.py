@@ -46,7 +46,7 @@ from silo.resolver.v1 import (
 from silo.search.v1 import event_pb2
 from silo.search.v1 import lifecycle_pb2 as search_lifecycle_pb2
 from silo.search.v1 import transport_pb2 as search_transport_pb2
-from silo.storage.v1 import audit_archive_pb2, object_pb2
+from silo.storage.v1 import audit_archive_pb2, object_lifecycle_pb2, object_pb2
 from silo.storage.v1 import lifecycle_pb2 as storage_lifecycle_pb2
 from silo.storage.v1 import reencryption_pb2 as object_reencryption_pb2
 from silo.storage.v1 import transport_pb2 as storage_transport_pb2
@@ -78,6 +78,7 @@ FILES: dict[str, tuple[FileDescriptor, ...]] = {
     ),
     "storage": (
         object_pb2.DESCRIPTOR,
+        object_lifecycle_pb2.DESCRIPTOR,
         object_reencryption_pb2.DESCRIPTOR,
         audit_archive_pb2.DESCRIPTOR,
         storage_lifecycle_pb2.DESCRIPTOR,

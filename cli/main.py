@@ -21,6 +21,7 @@ class _Silo(LazyGroup):
         "engines": Entry("cli.engines", "Tables, buckets and search clusters, for operators."),
         "keys": Entry("cli.keys", "The keys that sign tenant contexts, for operators."),
         "audit": Entry("cli.audit", "The audit trail: list, export, verify."),
+        "policies": Entry("cli.policies", "What happens by itself to what is stored."),
         "config": Entry("cli.config", "The tenant's own settings."),
         "users": Entry("cli.users", "Users of the tenant."),
         "campaigns": Entry("cli.campaigns", "Campaigns of the tenant."),

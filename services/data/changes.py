@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
+from boundary import masks
 from boundary.context import TenantContext
 from boundary.errors import InvalidArgument
 from boundary.ids import EntityId, parse_request_id
@@ -27,8 +28,6 @@ Clock = Callable[[], int]
 
 CREATION = "creation"
 """The attribute that holds which request created an item."""
-
-ALL_FIELDS = "*"
 
 _MAX_MESSAGE_BYTES = 3 * MAX_ITEM_BYTES
 """No message this large fits an item: map entries, which shrink the most, do so to three eighths."""
@@ -152,16 +151,13 @@ def mask_fields(
     Raises:
         InvalidArgument: a path names no field, or one that callers do not set.
     """
-    if not paths:
-        return codec.populated(message)
-    if list(paths) == [ALL_FIELDS]:
-        return codec.settable
-    for name in paths:
-        if name in codec.fixed:
-            raise InvalidArgument(path, f"{name} cannot be changed", reason="FIELD_NOT_SETTABLE")
-        if name not in codec.settable:
-            raise InvalidArgument(path, f"{name} is no field of it", reason="INVALID_MASK")
-    return tuple(dict.fromkeys(paths))
+    return masks.mask_fields(
+        paths,
+        settable=codec.settable,
+        populated=codec.populated(message),
+        fixed=codec.fixed,
+        path=path,
+    )
 
 
 def deletion(kind: Kind[M], entity_id: EntityId, etag: str) -> Delete:

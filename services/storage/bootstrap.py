@@ -8,11 +8,13 @@ from boundary.key_files import load_or_create
 from boundary.regions import ByRegion
 from boundary.runtime import ServiceRuntime
 from boundary.server import Server
+from boundary.sweeping import TenantSweep
 from services.engines.credentials import ServiceCredentials
 from services.engines.settings import load_engines
 from services.keys.guard import GuardedDataKeys
 from services.keys.opening import open_keys
 from services.keys.ring import KeyRing
+from services.storage import rule_servicer
 from services.storage.audit_archive import AuditArchive
 from services.storage.audit_guard import GuardedArchive
 from services.storage.audit_servicer import AuditArchiveServicer
@@ -26,6 +28,7 @@ from services.storage.presign import UrlSigner
 from services.storage.purge_guard import GuardedPurgeableObjects
 from services.storage.reencryption import Reencryption
 from services.storage.reencryption_servicer import ReencryptionServicer
+from services.storage.rule_operations import ObjectLifecycles
 from services.storage.sealed_objects import SealedObjects
 from services.storage.servicer import ObjectServicer
 from services.storage.settings import StorageSettings
@@ -79,14 +82,24 @@ async def build(settings: StorageSettings) -> Server:
         operations=operations,
         methods={method.descriptor.name: method for method in methods_of("storage")},
     )
+    lifecycles = ObjectLifecycles(ByRegion(opened.rules))
+    sweep = TenantSweep(
+        lifecycles.apply,
+        audience="storage",
+        contexts=runtime.contexts,
+        verifier=runtime.verifier,
+        tenants=runtime.states.writable_tenants,
+        seconds=settings.storage_sweep_seconds,
+    )
     return runtime.server(
         listen=settings.storage_listen,
         http_listen=settings.storage_http_listen,
         servicers={
             "silo.storage.v1.ObjectService": ObjectServicer(operations),
+            rule_servicer.SERVICE: rule_servicer.ObjectLifecycleServicer(lifecycles),
             "silo.storage.v1.TransportService": TransportServicer(ObjectTransport(sealed)),
             "silo.storage.v1.LifecycleService": LifecycleServicer(
-                ObjectLifecycle(guarded, live_calls=runtime.live_calls)
+                ObjectLifecycle(guarded, live_calls=runtime.live_calls, rules=lifecycles)
             ),
             "silo.storage.v1.ReencryptionService": ReencryptionServicer(
                 reencryption, runtime.pages
@@ -95,6 +108,6 @@ async def build(settings: StorageSettings) -> Server:
         },
         peers=True,
         routes=urls.routes(),
-        background=opened.background,
+        background=(sweep.run, *opened.background),
         close=(*opened.close, *keys.close, credentials.close),
     )

@@ -20,6 +20,7 @@ from boundary.errors import NotFound, Unavailable, etag_mismatch
 from boundary.scope import ObjectPrefix
 from services.embedded.sqlite import Database
 from services.storage.content import ContentDirectory, Draft, Reader, batches
+from services.storage.files_rules import RULES_SCHEMA, FileRules
 from services.storage.index import SCHEMA, Entry, ObjectIndex, check
 from services.storage.ports import (
     MAX_LISTED,
@@ -59,7 +60,7 @@ class FileObjects:
     def open(self) -> None:
         """Creates what is not there yet. Blocks."""
         self._content.create()
-        self._database.open(SCHEMA)
+        self._database.open(SCHEMA + RULES_SCHEMA)
 
     def close(self) -> None:
         """Lets go of the directory. Blocks; call it when nothing is under way, see `settle`."""
@@ -79,6 +80,19 @@ class FileObjects:
             await asyncio.Event().wait()
         finally:
             await self.settle()
+
+    def rules(self) -> FileRules:
+        """The rules of tenants for these objects."""
+        return FileRules(self._database, self.expire)
+
+    async def expire(self, prefix: ObjectPrefix, under: str, before: datetime) -> int:
+        """Deletes the objects whose paths begin so and that were stored before; how many there were."""
+        before_us, removed = round(before.timestamp() * 1e6), 0
+        while True:
+            entries = await self._through(self._expire(prefix, under, before_us))
+            removed += entries
+            if entries < _SWEEP_BATCH:
+                return removed
 
     async def sweep(self) -> int:
         """Removes content files that crashes have left behind; says how many. Safe while others write."""
@@ -289,6 +303,13 @@ class FileObjects:
 
     async def _delete_many(self, prefix: ObjectPrefix, paths: Sequence[str]) -> int:
         removed = await self._index.remove_many(prefix, paths)
+        await self._unlink(*(entry.content for entry in removed))
+        return len(removed)
+
+    async def _expire(self, prefix: ObjectPrefix, under: str, before_us: int) -> int:
+        removed = await self._index.remove_before(
+            prefix, under=under, before_us=before_us, limit=_SWEEP_BATCH
+        )
         await self._unlink(*(entry.content for entry in removed))
         return len(removed)
 

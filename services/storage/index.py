@@ -40,6 +40,10 @@ _PAGE = """
 SELECT key, content, size, content_type, sha256, etag, metadata, updated_us FROM objects
 WHERE bucket = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?
 """
+_OLD = """
+SELECT key, content, size, content_type, sha256, etag, metadata, updated_us FROM objects
+WHERE bucket = ? AND key >= ? AND key < ? AND updated_us < ? LIMIT ?
+"""
 _ANY = "SELECT 1 FROM objects WHERE bucket = ? AND key >= ? AND key < ? LIMIT 1"
 _PUT = """
 INSERT OR REPLACE INTO objects
@@ -124,6 +128,21 @@ class ObjectIndex:
             keys = [(prefix.bucket, prefix.key(path).encode()) for path in paths]
             connection.executemany(_DELETE, keys)
             return [entry for entry in found if entry is not None]
+
+        return await self._database.write(work)
+
+    async def remove_before(
+        self, prefix: ObjectPrefix, *, under: str, before_us: int, limit: int
+    ) -> list[Entry]:
+        """Removes at most limit objects whose paths begin so and that were stored before; what they were."""
+        first = prefix.key(under).encode()
+
+        def work(connection: sqlite3.Connection) -> list[Entry]:
+            within = (prefix.bucket, first, _after(first), before_us, limit)
+            found = [_entry(prefix, row) for row in connection.execute(_OLD, within)]
+            keys = [(prefix.bucket, prefix.key(entry.object.path).encode()) for entry in found]
+            connection.executemany(_DELETE, keys)
+            return found
 
         return await self._database.write(work)
 

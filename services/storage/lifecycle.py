@@ -9,6 +9,7 @@ from boundary.context import TenantContext
 from boundary.subjects import DataSubject
 from boundary.tenants import LiveCalls
 from services.storage.ports import Contents, Described, PurgeableObjects, Rewritten
+from services.storage.rule_operations import ObjectLifecycles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +25,12 @@ class Traces:
 class ObjectLifecycle:
     """Works on all objects of a tenant. Repeatable after any failure: what is gone is not found again."""
 
-    def __init__(self, objects: PurgeableObjects, *, live_calls: LiveCalls) -> None:
+    def __init__(
+        self, objects: PurgeableObjects, *, live_calls: LiveCalls, rules: ObjectLifecycles
+    ) -> None:
         self._objects = objects
         self._live_calls = live_calls
+        self._rules = rules
 
     async def prepare(self, tenant: TenantContext) -> bool:
         """Sees that the bucket answers for the tenant's prefix; whether nothing is under it."""
@@ -34,12 +38,13 @@ class ObjectLifecycle:
         return not page.objects and page.position is None
 
     async def purge(self, tenant: TenantContext) -> AsyncIterator[Contents]:
-        """Deletes everything, after the tenant's calls under way have been ended.
+        """Deletes everything and the rules for it, after the tenant's calls under way have been ended.
 
         Raises:
             Unavailable: calls of the tenant do not end, or objects keep coming (`TENANT_BUSY`); repeatable.
         """
         await self._live_calls.ended(tenant.tenant_id)
+        await self._rules.clear(tenant)
         async for deleted in self._objects.purge(tenant.objects):
             yield deleted
 

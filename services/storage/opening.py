@@ -14,8 +14,14 @@ from services.engines.credentials import ServiceCredentials
 from services.engines.settings import Engines, ObjectsEngine
 from services.storage.files import FileObjects
 from services.storage.ports import Objects, PurgeableObjects
+from services.storage.rules import ObjectRules
 from services.storage.s3 import S3Objects
-from services.storage.s3_client import S3Endpoint, s3_client
+from services.storage.s3_client import Calls, S3Endpoint, s3_client
+from services.storage.s3_lifecycle import LifecycleRules
+from services.storage.s3_lock import BucketLocks
+
+_RULES_THREADS = 2
+"""How many calls for buckets' rules may be under way at once: they are rare, and one at a time for a bucket."""
 
 _EMBEDDED_BUCKET = "email-platform-storage"
 _ARCHIVE_THREADS = 8
@@ -27,6 +33,7 @@ class OpenObjects:
 
     Attributes:
         by_region: the objects of each region.
+        rules: their lifecycle rules.
         archive: the bucket in which the audit trail is archived, under the process's own identity.
         archive_bucket: that bucket's name.
         background: what runs beside the server.
@@ -34,6 +41,7 @@ class OpenObjects:
     """
 
     by_region: Mapping[str, PurgeableObjects]
+    rules: Mapping[str, ObjectRules]
     archive: Objects
     archive_bucket: str
     background: tuple[Callable[[], Awaitable[None]], ...]
@@ -57,23 +65,28 @@ async def open_objects(
         await asyncio.to_thread(files.open)
         return OpenObjects(
             by_region=dict.fromkeys(engines.regions, files),
+            rules=dict.fromkeys(engines.regions, files.rules()),
             archive=files,
             archive_bucket=_EMBEDDED_BUCKET,
             background=(files.maintain,),
             close=(files.close,),
         )
-    objects = {
-        name: await asyncio.to_thread(partial(_s3_objects, engine, credentials))
+    opened = {
+        name: await asyncio.to_thread(partial(_on_s3, engine, credentials))
         for name, engine in on_s3.items()
     }
     archive = await asyncio.to_thread(partial(_archive, on_s3[region]))
-    opened = (*objects.values(), archive)
+    objects = (*(each.objects for each in opened.values()), archive)
     return OpenObjects(
-        by_region=dict(objects),
+        by_region={name: each.objects for name, each in opened.items()},
+        rules={name: each.rules for name, each in opened.items()},
         archive=archive,
         archive_bucket=on_s3[region].buckets[0],
-        background=tuple(closing(each.settle) for each in opened),
-        close=tuple(each.close for each in opened),
+        background=tuple(closing(each.settle) for each in objects),
+        close=(
+            *(each.close for each in objects),
+            *(each.rule_calls.close for each in opened.values()),
+        ),
     )
 
 
@@ -92,14 +105,29 @@ def _endpoint(engine: ObjectsEngine, threads: int) -> S3Endpoint:
     )
 
 
-def _s3_objects(engine: ObjectsEngine, credentials: ServiceCredentials) -> S3Objects:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OnS3:
+    """What is open of one region."""
+
+    objects: S3Objects
+    rules: LifecycleRules
+    rule_calls: Calls
+
+
+def _on_s3(engine: ObjectsEngine, credentials: ServiceCredentials) -> _OnS3:
+    """The objects of a region, and the rules, whose calls are the service's own and not any tenant's."""
     client = s3_client(_endpoint(engine, engine.threads), credentials.s3)
-    return S3Objects(
+    objects = S3Objects(
         client,
         threads=engine.threads,
         ensure=credentials.ensure,
         key_of=_tenant_key if engine.tenant_keys else lambda _: None,
     )
+    own = client if credentials.s3 is None else s3_client(_endpoint(engine, _RULES_THREADS))
+    calls = Calls(threads=_RULES_THREADS)
+    locks = BucketLocks(own, calls, name="lifecycle")
+    rules = LifecycleRules(own, calls, lock=locks, leftovers=objects.sweep)
+    return _OnS3(objects=objects, rules=rules, rule_calls=calls)
 
 
 def _tenant_key(prefix: ObjectPrefix) -> str:

@@ -32,6 +32,7 @@ class Kind(Enum):
     UNKNOWN = auto()  # cut off or failed inside, so anything may have been done
     REFUSED = auto()  # the credentials do not reach this
     FULL = auto()  # no space left
+    LACKING = auto()  # the server has no such thing
     OTHER = auto()  # the call was wrong: a defect of ours or a server that lacks something
 
 
@@ -66,6 +67,8 @@ _BY_CODE = {
     "XAmzContentSHA256Mismatch": Kind.UNKNOWN,
     "IncompleteBody": Kind.UNKNOWN,
     "RequestTimeout": Kind.UNKNOWN,
+    "NotImplemented": Kind.LACKING,
+    "501": Kind.LACKING,
     "AccessDenied": Kind.REFUSED,
     "403": Kind.REFUSED,
     "Forbidden": Kind.REFUSED,

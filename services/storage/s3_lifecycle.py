@@ -4,8 +4,8 @@ S3 has one lifecycle configuration for a bucket and replaces it whole, without c
 those whose id begins with the tenant's prefix, slash included; they are edited by reading all rules and writing
 them back with the tenant's exchanged. Two editors at once would lose one's edit, so:
 
-- all editors of ours hold the same lock for the bucket, which is given from outside, for only the deployment knows
-  what its processes share; the one built in holds within a process;
+- all editors of ours hold the same lock for the bucket, which is given from outside: s3_lock has one in the bucket
+  itself, for all processes; the one built in here holds within a process;
 - before writing, the configuration is read again, and a change since the first reading restarts the edit;
 - after writing, it is read back, and an edit that somebody without the lock has overwritten is made again.
 
@@ -18,27 +18,27 @@ A bucket takes 1,000 rules of all tenants together (S3 user guide, Managing the 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from boundary.errors import InvalidArgument, ResourceExhausted, Unavailable
+from boundary.errors import ResourceExhausted, Unavailable
 from boundary.scope import ObjectPrefix
-from services.storage.paths import parse_prefix
+from services.storage.rules import Change, Rule, archive_missing, check, in_order
 from services.storage.s3_client import Calls
+from services.storage.s3_errors import Kind, Refused
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 MAX_RULES = 1000
-MAX_TENANT_RULES = 10
 
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+_ARCHIVE = "GLACIER_IR"
+"""S3 Glacier Instant Retrieval: an object in it is read as any other (S3 user guide, storage classes)."""
+
 _ATTEMPTS = 5
 _PAUSE = 0.2
 
@@ -49,23 +49,6 @@ Edit = Callable[[Configuration], Configuration]
 
 Lock = Callable[[str], AbstractAsyncContextManager[Any]]
 """For a bucket's name, what to hold while its configuration is edited."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """What happens by itself to a tenant's objects.
-
-    Attributes:
-        name: the tenant's name for the rule: `a-z 0-9 -`, up to 64.
-        under: what the paths begin with that it is for; all where empty.
-        expire_days: after so many days an object is deleted; 0 for never.
-        noncurrent_days: after so many days as an older version it is gone for good; 0 for never.
-    """
-
-    name: str
-    under: str = ""
-    expire_days: int = 0
-    noncurrent_days: int = 0
 
 
 class LocalLocks:
@@ -79,34 +62,71 @@ class LocalLocks:
         return self._locks.setdefault(bucket, asyncio.Lock())
 
 
-class LifecycleRules:
-    """The lifecycle rules of tenants in the buckets of one region."""
+async def _nothing(_prefix: ObjectPrefix) -> int:
+    return 0
 
-    def __init__(self, client: S3Client, calls: Calls, *, lock: Lock) -> None:
+
+class LifecycleRules:
+    """The lifecycle rules of tenants in the buckets of one region; a services.storage.rules.ObjectRules.
+
+    The bucket's configuration is where they stand; S3 does what they say.
+    """
+
+    def __init__(
+        self,
+        client: S3Client,
+        calls: Calls,
+        *,
+        lock: Lock,
+        leftovers: Callable[[ObjectPrefix], Awaitable[int]] = _nothing,
+    ) -> None:
+        """Takes the parts.
+
+        Args:
+            client: signs as who may write the bucket's configuration, which no tenant's session may.
+            calls: makes its calls.
+            lock: shared by all processes that edit, see s3_lock.
+            leftovers: removes what the rules leave of a tenant, see S3Objects.sweep.
+        """
         self._client = client
         self._calls = calls
         self._lock = lock
+        self._leftovers = leftovers
 
     async def read(self, prefix: ObjectPrefix) -> list[Rule]:
         """The tenant's rules, by name."""
-        configuration = await self._read(prefix.bucket)
-        own = [rule for rule in configuration if _owned(prefix, rule)]
-        return sorted((_parsed(prefix, rule) for rule in own), key=lambda rule: rule.name)
+        return _own(prefix, await self._read(prefix.bucket))
 
     async def replace(self, prefix: ObjectPrefix, rules: Sequence[Rule]) -> None:
-        """Gives the tenant these rules in the place of those that it has.
+        """Gives the tenant these rules in the place of those that it has; raises what change does."""
+        check(rules)
+        await self.change(prefix, lambda _: rules)
+
+    async def change(self, prefix: ObjectPrefix, change: Change) -> list[Rule]:
+        """See ObjectRules.change.
 
         Raises:
-            InvalidArgument: a rule is out of order, or there are more than MAX_TENANT_RULES.
-            ResourceExhausted: the bucket takes no more rules (`LIFECYCLE_RULES_FULL`).
             Unavailable: others edit without the lock, over and over.
         """
-        _check(rules)
-        own = [_rendered(prefix, rule) for rule in rules]
-        await self.edit(
-            prefix.bucket,
-            lambda all_rules: [rule for rule in all_rules if not _owned(prefix, rule)] + own,
-        )
+        wanted: list[Rule] | None = None
+
+        def edited(configuration: Configuration) -> Configuration:
+            nonlocal wanted
+            own = _own(prefix, configuration)
+            if wanted is None or own != wanted:
+                changed = change(own)
+                check(changed)
+                wanted = in_order(changed)
+            kept = [rule for rule in configuration if not _owned(prefix, rule)]
+            return kept + [_rendered(prefix, rule) for rule in wanted]
+
+        await self.edit(prefix.bucket, edited)
+        assert wanted is not None  # noqa: S101 - an edit asks for the change at least once
+        return wanted
+
+    async def apply(self, prefix: ObjectPrefix) -> int:
+        """See ObjectRules.apply. S3 applies the rules by itself, once a day."""
+        return await self._leftovers(prefix)
 
     async def edit(self, bucket: str, change: Edit) -> None:
         """Changes a bucket's rules, without losing what others change meanwhile; see the module.
@@ -149,13 +169,20 @@ class LifecycleRules:
             await self._calls.call(partial(self._client.delete_bucket_lifecycle, Bucket=bucket))
             return
         configuration: Any = {"Rules": rules}
-        await self._calls.call(
-            partial(
-                self._client.put_bucket_lifecycle_configuration,
-                Bucket=bucket,
-                LifecycleConfiguration=configuration,
-            )
+        work = partial(
+            self._client.put_bucket_lifecycle_configuration,
+            Bucket=bucket,
+            LifecycleConfiguration=configuration,
         )
+        try:
+            await self._calls.call(work, provides={Kind.LACKING})
+        except Refused as error:
+            # Servers other than Amazon's expire objects, and few of them have other classes of storage.
+            raise archive_missing() from error
+
+
+def _own(prefix: ObjectPrefix, configuration: Configuration) -> list[Rule]:
+    return in_order([_parsed(prefix, rule) for rule in configuration if _owned(prefix, rule)])
 
 
 def _owned(prefix: ObjectPrefix, rule: Mapping[str, Any]) -> bool:
@@ -171,21 +198,6 @@ def _comparable(rule: Mapping[str, Any]) -> str:
     return repr(sorted((key, repr(value)) for key, value in rule.items() if value not in ({}, [])))
 
 
-def _check(rules: Sequence[Rule]) -> None:
-    if len(rules) > MAX_TENANT_RULES:
-        raise InvalidArgument("rules", f"must be {MAX_TENANT_RULES} at the most")
-    if len({rule.name for rule in rules}) < len(rules):
-        raise InvalidArgument("rules", "must have names of their own")
-    for rule in rules:
-        if _NAME.fullmatch(rule.name) is None:
-            raise InvalidArgument("rules.name", "must be 1 to 64 of a-z, 0-9 and -")
-        parse_prefix(rule.under, field="rules.under")
-        if not all(0 <= days <= 36500 for days in (rule.expire_days, rule.noncurrent_days)):
-            raise InvalidArgument("rules", "must have days of 0 to 36500")
-        if not rule.expire_days and not rule.noncurrent_days:
-            raise InvalidArgument("rules", "must do something after some days")
-
-
 def _rendered(prefix: ObjectPrefix, rule: Rule) -> dict[str, Any]:
     rendered: dict[str, Any] = {
         "ID": prefix.key(rule.name),
@@ -194,6 +206,8 @@ def _rendered(prefix: ObjectPrefix, rule: Rule) -> dict[str, Any]:
     }
     if rule.expire_days:
         rendered["Expiration"] = {"Days": rule.expire_days}
+    if rule.archive_days:
+        rendered["Transitions"] = [{"Days": rule.archive_days, "StorageClass": _ARCHIVE}]
     if rule.noncurrent_days:
         rendered["NoncurrentVersionExpiration"] = {"NoncurrentDays": rule.noncurrent_days}
     return rendered
@@ -205,5 +219,6 @@ def _parsed(prefix: ObjectPrefix, rule: Mapping[str, Any]) -> Rule:
         name=prefix.path(rule["ID"]),
         under=prefix.path(under),
         expire_days=rule.get("Expiration", {}).get("Days", 0),
+        archive_days=next((each["Days"] for each in rule.get("Transitions", ())), 0),
         noncurrent_days=rule.get("NoncurrentVersionExpiration", {}).get("NoncurrentDays", 0),
     )

@@ -6,10 +6,11 @@ import asyncio
 
 from botocore.credentials import Credentials
 
+from services.storage.rules import Rule
 from services.storage.s3 import S3Objects
 from services.storage.s3_buckets import BucketPlan, create, drift
 from services.storage.s3_client import S3Endpoint, s3_client
-from services.storage.s3_lifecycle import LocalLocks, Rule
+from services.storage.s3_lifecycle import LocalLocks
 from tests.contexts import PLACEMENT, make_context
 from tests.engines.servers.s3 import S3Server
 

@@ -12,7 +12,15 @@ from boundary.context import CONTEXT_KEY
 from silo.data.v1 import campaign_pb2
 from silo.search.v1 import event_pb2
 from silo.storage.v1 import object_pb2
-from tests.isolation.world import OWN_METHODS, TENANT_METHODS, World, bearer, call, request_for
+from tests.isolation.world import (
+    OWN_METHODS,
+    SINGLETONS,
+    TENANT_METHODS,
+    World,
+    bearer,
+    call,
+    request_for,
+)
 
 BY_NAME = {method.descriptor.name: method for method in TENANT_METHODS}
 NAMES_A_RESOURCE = [
@@ -20,7 +28,7 @@ NAMES_A_RESOURCE = [
     for method in TENANT_METHODS
     if method.resource[-1:] in (("name",), ("path",), ("destination_path",))
     and not method.client_streaming
-    and method.descriptor.name != "UpdateTenantConfig"
+    and method.descriptor.name not in {f"Update{each}" for each in SINGLETONS}
     and not method.descriptor.name.startswith(
         "Sign"
     )  # signs what may come to be; it looks at nothing

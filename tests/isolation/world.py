@@ -42,6 +42,7 @@ COLLECTIONS = {
     "Template": "templates",
     "RecipientList": "lists",
 }
+SINGLETONS = {"TenantConfig": "config", "ObjectLifecycle": "objectLifecycle"}
 EDGE_METHODS = [method for method in all_methods() if method.edge]
 OPERATOR_METHODS = [m for m in EDGE_METHODS if m.permission.startswith("platform.")]
 OWN_METHODS = [m for m in EDGE_METHODS if m.service == "resolver" and m not in OPERATOR_METHODS]
@@ -332,6 +333,10 @@ def _guess(
         return world.path.replace(world.own, own)
     if name == "prefix":
         return f"secret-{own}/"
+    if name == "folder":
+        return f"secret-{own}/"
+    if name == "expire_days":
+        return 1
     if name == "email":
         return f"{world.canary}@example.com" if holder.name == "ListUsersRequest" else "b@x.example"
     if name.endswith("_address"):
@@ -354,8 +359,8 @@ def _guess(
 
 
 def _name(holder: Descriptor, method: Method, own: str) -> str:
-    if holder.name == "TenantConfig":
-        return "config"
+    if holder.name in SINGLETONS:
+        return SINGLETONS[holder.name]
     for kind, collection in COLLECTIONS.items():
         if holder.name == kind or re.fullmatch(
             rf"(Create|Get|Update|Delete){kind}(Content)?Request", holder.name

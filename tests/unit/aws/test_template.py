@@ -109,7 +109,10 @@ def test_a_services_own_role_reaches_no_tenants_items_or_objects() -> None:
                 for action in actions({"Statement": [statement]}):
                     assert not action.startswith("dynamodb:")
                     if action.endswith("Object"):
-                        assert statement["Resource"] == f"{template.BUCKET_ARN}/audit/*"
+                        assert statement["Resource"] in {
+                            f"{template.BUCKET_ARN}/audit/*",
+                            f"{template.BUCKET_ARN}/.silo/locks/*",
+                        }
                     if action == "s3:ListBucket":
                         only = {"StringLike": {"s3:prefix": "audit/*"}}
                         assert statement["Condition"] == only

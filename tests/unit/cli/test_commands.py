@@ -70,6 +70,8 @@ def test_all_the_promised_commands_are_there() -> None:
         ("config", "get"),
         ("config", "update"),
         ("templates", "content"),
+        ("policies", "get-objects"),
+        ("policies", "update-objects"),
     }
     promised |= {("entities", verb) for verb in ("batch-get", "batch-write", "transact")}
     promised |= {("analytics", "increment"), ("analytics", "report")}

@@ -13,6 +13,7 @@ SQLITE_ADAPTERS = {
     "services/search/sqlite.py",
     "services/search/sqlite_erasure.py",
     "services/search/sqlite_aggregates.py",
+    "services/storage/files_rules.py",  # the files adapter: what happens to objects by itself
     "services/storage/index.py",  # the files adapter: the objects' metadata
     "services/table/point_reads.py",  # the table adapter: reads on the event loop
     "services/table/sqlite.py",

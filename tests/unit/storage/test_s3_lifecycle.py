@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from boundary.errors import InvalidArgument, ResourceExhausted, Unavailable
 from boundary.scope import ObjectPrefix
 from services.storage import s3_lifecycle
+from services.storage.rules import Rule
 from services.storage.s3 import S3Objects
-from services.storage.s3_lifecycle import LifecycleRules, LocalLocks, Rule
+from services.storage.s3_lifecycle import LifecycleRules, LocalLocks
 from tests.contexts import PLACEMENT, make_context
 from tests.unit.storage.s3_moto import client, objects, shared_client
 
@@ -65,6 +67,40 @@ async def test_rules_come_back_and_go(rules: LifecycleRules, client: Any) -> Non
     assert configured["tenant-a/old"]["Filter"] == {"Prefix": "tenant-a/"}
     await rules.replace(_prefix("a"), [])
     assert await rules.read(_prefix("a")) == []
+
+
+async def test_an_archive_is_a_class_of_storage_that_is_read_at_once(
+    rules: LifecycleRules, client: Any
+) -> None:
+    archived = Rule(name="old", under="backups/", archive_days=5, expire_days=50)
+    await rules.replace(_prefix("a"), [archived])
+    assert await rules.read(_prefix("a")) == [archived]
+    transitions = _configured(client)["tenant-a/old"]["Transitions"]
+    assert transitions == [{"Days": 5, "StorageClass": "GLACIER_IR"}]
+
+
+async def test_an_edit_that_was_made_unseen_is_not_refused_for_its_own_outcome(
+    rules: LifecycleRules, client: Any
+) -> None:
+    """Somebody adds a rule just after ours: the edit is looked at again, with our rules already there."""
+    real, added = client.put_bucket_lifecycle_configuration, []
+
+    def meanwhile(**arguments: Any) -> Any:
+        real(**arguments)
+        if not added:
+            added.append(1)
+            both = [*arguments["LifecycleConfiguration"]["Rules"], FOREIGN]
+            real(Bucket=BUCKET, LifecycleConfiguration={"Rules": both})
+
+    client.put_bucket_lifecycle_configuration = meanwhile
+
+    def only_from_nothing(present: Sequence[Rule]) -> Sequence[Rule]:
+        if present:
+            raise AssertionError("the etag is stale")
+        return [EXPORTS]
+
+    assert await rules.change(_prefix("a"), only_from_nothing) == [EXPORTS]
+    assert set(_configured(client)) == {"by-hand", "tenant-a/exports"}
 
 
 async def test_the_rules_of_others_stay(rules: LifecycleRules, client: Any) -> None:

@@ -1,0 +1,87 @@
+"""Objects that expire by themselves, in a running suite on embedded engines, by the commands of `silo`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from devstack.settings import inherited_environment
+from devstack.stack import Stack
+
+WEEK_US = 7 * 24 * 3600 * 10**6
+SWEPT_WITHIN = 15.0
+RULES = 'rules=[{"ruleId": "exports", "folder": "exports/", "expireDays": 7}]'
+
+Silo = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    environment = {**inherited_environment(), "SILO_STORAGE_SWEEP_SECONDS": "0.2"}
+    home = tmp_path_factory.mktemp("sweeping")
+    with Stack(
+        home=home, tenants=("A", "B"), environment=environment, drain_seconds=1.0
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def silo(stack: Stack) -> Silo:
+    def run(*arguments: str, tenant: str = "A") -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", *arguments, "--json"],
+            env={
+                **os.environ,
+                **stack.addresses.environment(),
+                "SILO_HOME": str(stack.home),
+                "SILO_GATEWAY_ADDRESS": stack.gateway,
+                "SILO_TOKEN": stack.token(tenant),
+            },
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def _paths(silo: Silo, tenant: str) -> set[str]:
+    return {each["path"] for each in json.loads(silo("ls", "exports/", tenant=tenant))["objects"]}
+
+
+def _age(home: Path, *, by_us: int) -> None:
+    """Makes every object older than it is."""
+    connection = sqlite3.connect(home / "objects" / "objects.sqlite", timeout=10)
+    connection.execute("UPDATE objects SET updated_us = updated_us - ?", (by_us,))
+    connection.commit()
+    connection.close()
+
+
+def test_what_is_older_than_the_rule_goes_and_nothing_else(
+    stack: Stack, silo: Silo, tmp_path: Path
+) -> None:
+    file = tmp_path / "file.txt"
+    file.write_text("exported")
+    for tenant in ("A", "B"):
+        silo("put", str(file), "exports/old.txt", tenant=tenant)
+    _age(stack.home, by_us=WEEK_US)
+    silo("put", str(file), "exports/young.txt")
+    changed = json.loads(silo("policies", "update-objects", "--set", RULES))
+    assert json.loads(silo("policies", "get-objects"))["etag"] == changed["etag"]
+    until = time.monotonic() + SWEPT_WITHIN
+    while "exports/old.txt" in _paths(silo, "A"):
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    assert _paths(silo, "A") == {"exports/young.txt"}
+    assert _paths(silo, "B") == {"exports/old.txt"}
