@@ -35,6 +35,7 @@ from silo.data.v1 import lifecycle_pb2 as data_lifecycle_pb2
 from silo.data.v1 import transport_pb2 as data_transport_pb2
 from silo.policy.v1 import policy_pb2
 from silo.resolver.v1 import (
+    archive_pb2,
     context_pb2,
     operation_pb2,
     signing_key_pb2,
@@ -55,6 +56,7 @@ _PERMISSION = re.compile(r"[a-z]+(?:\.[a-z]+)+")
 
 FILES: dict[str, tuple[FileDescriptor, ...]] = {
     "resolver": (
+        archive_pb2.DESCRIPTOR,
         tenant_pb2.DESCRIPTOR,
         signing_key_pb2.DESCRIPTOR,
         context_pb2.DESCRIPTOR,

@@ -62,11 +62,14 @@ def sign(sections: Sections, *, kind: str, key_id: str, key: Ed25519PrivateKey) 
     )
 
 
-def verify(text: str, *, keys: Mapping[str, bytes] | None = None) -> dict[str, dict[str, Any]]:
+def verify(
+    text: str, *, keys: Mapping[str, bytes] | None = None, kind: str = ""
+) -> dict[str, dict[str, Any]]:
     """The sections of a certificate, each as it was signed.
 
     Args:
         keys: the platform's public keys by id, raw; where given, the certificate's must be one of them.
+        kind: what type of certificate it must be; any where empty.
 
     Raises:
         CertificateError: it is not a certificate of the platform's, and where it is not.
@@ -75,6 +78,8 @@ def verify(text: str, *, keys: Mapping[str, bytes] | None = None) -> dict[str, d
     key_id, public = document["key_id"], _decoded(document["public_key"], "public_key")
     if keys is not None and keys.get(key_id) != public:
         raise CertificateError("public_key", f"is not the platform's key {key_id}")
+    if kind and document["type"] != kind:
+        raise CertificateError("type", f"is not {kind}")
     digests, sections = document["digests"], document["sections"]
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(
@@ -91,6 +96,26 @@ def verify(text: str, *, keys: Mapping[str, bytes] | None = None) -> dict[str, d
         if _digest(sections[name]) != digests[name]:
             raise CertificateError(f"sections.{name}", "is not what was signed")
     return dict(sections)
+
+
+def keys_in(jwks: str) -> dict[str, bytes]:
+    """The raw public keys by id in a JSON Web Key Set (RFC 7517) of Ed25519 keys (RFC 8037).
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        keys = json.loads(jwks)["keys"]
+        return {key["kid"]: _raw(key) for key in keys}
+    except (ValueError, KeyError, TypeError, RecursionError, CertificateError) as error:
+        raise ValueError("this is no JSON Web Key Set of Ed25519 keys") from error
+
+
+def _raw(key: Mapping[str, Any]) -> bytes:
+    raw = _decoded(key["x"], "x")
+    if (key["kty"], key["crv"], len(raw)) != ("OKP", "Ed25519", 32):
+        raise ValueError("not an Ed25519 key")
+    return raw
 
 
 def _parsed(text: str) -> dict[str, Any]:

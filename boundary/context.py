@@ -20,6 +20,7 @@ from boundary import scope
 from boundary.errors import Unauthenticated, tenant_read_only
 from boundary.ids import PrincipalId, TenantId, TenantSlug, is_tenant_id, slug_of
 from boundary.permissions import Permissions
+from boundary.regions import require_allowed
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -92,6 +93,7 @@ class TenantContext:
         token: the context as it travelled, for asking the resolver to delegate it.
         lifecycle: whether this is the platform's own work on the tenant (onboarding, purge, moving): it holds
             `lifecycle.` permissions alone, which no caller's context can, and is valid in every status.
+        allowed_regions: where the tenant's data may be; anywhere where empty.
     """
 
     seal: object
@@ -120,6 +122,7 @@ class TenantContext:
     lifecycle: bool = False
     key_version: int = 0
     key_destroyed: bool = False
+    allowed_regions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.seal is not _SEAL:
@@ -173,12 +176,15 @@ class ContextVerifier:
 
         Raises:
             Unauthenticated: the token is not a context for this audience, or no longer.
+            PermissionDenied: the tenant's data may not be in its region; it may be removed there.
             Unavailable: the verifying keys cannot be had at present.
         """
         known = self.verified(token)
         if known is not None:
             return known
         context = self._build(await self._claims(token), token)
+        if not context.permissions.removal_alone:
+            require_allowed(context.placement.region, context.allowed_regions)
         if len(self._verified) >= _CACHE_SIZE:
             self._verified.popitem(last=False)
         self._verified[token] = context
@@ -301,6 +307,7 @@ def _context_of(claims: Mapping[str, Any], token: str) -> TenantContext:
         lifecycle=lifecycle,
         key_version=int(claims.get("key_version", 0)),
         key_destroyed=bool(claims.get("key_destroyed", False)),
+        allowed_regions=tuple(str(region) for region in claims.get("regions", ())),
     )
 
 

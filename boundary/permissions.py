@@ -10,6 +10,7 @@ from boundary.errors import PermissionDenied
 _GRANT = re.compile(r"\*|[a-z][a-z0-9_-]*(?:\.[a-z][a-z0-9_-]*)*(?:\.\*)?")
 PLATFORM = "platform"
 LIFECYCLE = "lifecycle"
+REMOVAL = LIFECYCLE + ".purge"
 _RESERVED = (PLATFORM + ".", LIFECYCLE + ".")
 
 
@@ -83,6 +84,11 @@ class Permissions:
     def lifecycle_alone(self) -> bool:
         """Whether there is a grant, and every one is for the platform's own work on a tenant."""
         return bool(self._grants) and all(_within(grant, LIFECYCLE) for grant in self._grants)
+
+    @property
+    def removal_alone(self) -> bool:
+        """Whether the one grant is to remove what a tenant has in some place."""
+        return self._grants == {REMOVAL}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Permissions) and self._grants == other._grants

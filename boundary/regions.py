@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Generic, TypeVar
 
-from boundary.errors import FailedPrecondition
+from boundary.errors import FailedPrecondition, PermissionDenied
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -43,3 +43,20 @@ def engine_by_region(engines: T | ByRegion[T]) -> Callable[[str], T]:
 def region_not_served() -> FailedPrecondition:
     """The error for a tenant whose region this process does not serve."""
     return FailedPrecondition("REGION_NOT_SERVED", "the tenant's data does not live in this region")
+
+
+def require_allowed(region: str, allowed: Collection[str]) -> None:
+    """Returns where a tenant's data may be in a region.
+
+    Args:
+        allowed: the regions that the tenant allows; any where empty.
+
+    Raises:
+        PermissionDenied: it may not (`REGION_NOT_ALLOWED`).
+    """
+    if allowed and region not in allowed:
+        raise PermissionDenied(
+            "REGION_NOT_ALLOWED",
+            f"the tenant's data may not be in {region}",
+            metadata={"region": region},
+        )

@@ -73,15 +73,22 @@ class LiveCalls:
         """
         self._end(tenant_id, tenant_unavailable, lambda _: True)
 
-    async def ended(self, tenant_id: TenantId) -> None:
-        """Ends every call of a tenant but the platform's own work on it; returns when they have ended.
+    async def ended(self, tenant: TenantContext) -> None:
+        """Ends every call of a tenant at the context's place; returns when they have ended.
+
+        The platform's own work goes on, and so do calls at another place: those of a tenant that has moved there.
 
         Raises:
             Unavailable: one of them does not end (`TENANT_BUSY`).
         """
+
+        def here(call: Call) -> bool:
+            return call.context is None or call.context.placement == tenant.placement
+
         until = time.monotonic() + _END_SECONDS
-        while any(not _is_own_work(call) for call in self._calls.get(tenant_id, ())):
-            self.end(tenant_id)
+        calls = self._calls
+        while any(here(c) and not _is_own_work(c) for c in calls.get(tenant.tenant_id, ())):
+            self._end(tenant.tenant_id, tenant_unavailable, here)
             if time.monotonic() >= until:
                 raise Unavailable("TENANT_BUSY", "a call of the tenant does not end")
             await asyncio.sleep(_END_POLL_SECONDS)

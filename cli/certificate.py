@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from boundary.certificates import CertificateError, verify
+from boundary.certificates import CertificateError, keys_in, verify
 from cli.command import command
 from cli.failures import Failure, reported
 from cli.render import console, print_json
@@ -64,7 +63,7 @@ def verify_(
     """
     with reported():
         try:
-            sections = verify(_read(file), keys=_keys_in(keys) if keys else None)
+            sections = verify(_read(file), keys=platform_keys(keys) if keys else None)
         except CertificateError as error:
             raise Failure(str(error), reason="CERTIFICATE_INVALID") from error
         if as_json:
@@ -86,14 +85,16 @@ def _print(sections: dict[str, dict[str, Any]]) -> None:
     console().print(grid)
 
 
-def _keys_in(file: Path) -> dict[str, bytes]:
+def platform_keys(file: Path) -> dict[str, bytes]:
+    """The public keys by id in a file with a JSON Web Key Set.
+
+    Raises:
+        Failure: it is none.
+    """
     try:
-        return {
-            key["kid"]: base64.urlsafe_b64decode(key["x"] + "=" * (-len(key["x"]) % 4))
-            for key in json.loads(_read(file))["keys"]
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        raise Failure(f"{file} is not a JSON Web Key Set") from error
+        return keys_in(_read(file))
+    except ValueError as error:
+        raise Failure(f"{file} is not a JSON Web Key Set of Ed25519 keys") from error
 
 
 def _read(file: Path) -> str:

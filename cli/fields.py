@@ -60,7 +60,7 @@ class FieldOption:
             rich_help_panel=_PANEL,
             show_default=False,
         )
-        if is_map(self.descriptor):
+        if self.descriptor.is_repeated:
             return option(self.name, Annotated[list[str] | None, info], None)
         if self._is_bool:
             return option(self.name, Annotated[bool | None, info], None)
@@ -72,6 +72,8 @@ class FieldOption:
         """The field's value in JSON."""
         if is_map(self.descriptor):
             return dict(pair(item, self.flag) for item in raw)
+        if self.descriptor.is_repeated:
+            return list(raw)
         return json_value(self.descriptor, raw)
 
     @property
@@ -98,7 +100,7 @@ class FieldOption:
         words = " ".join(self.path).replace("_", " ")
         return (
             f"Sets one of the {words}; may be repeated."
-            if is_map(self.descriptor)
+            if self.descriptor.is_repeated
             else f"The {words}."
         )
 
@@ -111,7 +113,7 @@ def settable(message: Descriptor, *, skip: Iterable[str] = ()) -> Iterator[Field
             continue
         kind = field.message_type
         if kind is None or kind.full_name == _TIMESTAMP or _is_string_map(field):
-            if not field.is_repeated or is_map(field):
+            if not field.is_repeated or is_map(field) or field.type == field.TYPE_STRING:
                 yield FieldOption(path=(field.name,), descriptor=field)
         elif not field.is_repeated:
             for inner in kind.fields:

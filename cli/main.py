@@ -18,6 +18,7 @@ class _Silo(LazyGroup):
         "tenants": Entry("cli.tenants", "The tenant directory, for operators."),
         "operations": Entry("cli.operations", "Durable work on tenants, for operators."),
         "certificate": Entry("cli.certificate", "Certificates of what was erased."),
+        "archives": Entry("cli.archives", "Everything of a tenant: export, back up, import."),
         "engines": Entry("cli.engines", "Tables, buckets and search clusters, for operators."),
         "keys": Entry("cli.keys", "The keys that sign tenant contexts, for operators."),
         "audit": Entry("cli.audit", "The audit trail: list, export, verify."),

@@ -107,6 +107,31 @@ def offboard(
     _started(session, session.client.call(stub.StartOffboarding, request).operation, detach=detach)
 
 
+@command(app, "move", operator=True)
+def move(
+    session: Session,
+    identifier: Identifier,
+    *,
+    region: Annotated[str, typer.Option("--region", help="The new region.")] = "",
+    table: Annotated[str, typer.Option("--table", help="The new table.")] = "",
+    bucket: Annotated[str, typer.Option("--bucket", help="The new bucket.")] = "",
+    search_cluster: Annotated[
+        str, typer.Option("--search-cluster", help="The new search cluster.")
+    ] = "",
+    request_id: RequestId = "",
+    detach: Detach = False,
+) -> None:
+    """Move a tenant to another region, table, bucket or cluster; it is read meanwhile, and not written to."""
+    placement = tenant_pb2.Placement(
+        region=region, table=table, bucket=bucket, search_cluster=search_cluster
+    )
+    request = tenant_lifecycle_pb2.StartMoveRequest(
+        name=TENANTS.name(identifier), placement=placement, request_id=request_id
+    )
+    stub = session.client.stub(tenant_lifecycle_pb2_grpc.TenantLifecycleServiceStub)
+    _started(session, session.client.call(stub.StartMove, request).operation, detach=detach)
+
+
 @command(app, "hold", operator=True)
 def hold(
     session: Session,

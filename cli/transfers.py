@@ -60,19 +60,11 @@ def put(
         if_match=if_match,
         metadata=dict(pair(item, "--metadata") for item in metadata or ()),
     )
-    stub = session.client.stub(object_pb2_grpc.ObjectServiceStub)
-    with _source(file) as (stream, total), transfer(path, total=total, quiet=session.json) as bar:
-        upload = _Upload(spec, stream, advance(bar))
-        try:
-            answer = session.client.upload(stub.UploadObject, upload.requests())
-        except Failure:
-            if upload.problem is not None:
-                raise upload.problem from None
-            raise
+    stored = store(session, file, spec)
     if session.json:
-        print_json(document(answer.object))
+        print_json(document(stored))
     else:
-        typer.echo(f"{answer.object.path}  {size(answer.object.size)}  etag {answer.object.etag}")
+        typer.echo(f"{stored.path}  {size(stored.size)}  etag {stored.etag}")
 
 
 @command(app, "get")
@@ -91,27 +83,57 @@ def get(
     if_match: IfMatch = "",
 ) -> None:
     """Fetch an object into a file, which appears whole or not at all, or to standard output."""
+    target = _target(file, path)
     request = object_pb2.DownloadObjectRequest(
         path=path, offset=offset, length=length, if_match=if_match
     )
+    fetched = _fetch(session, request, target)
+    if target is None:
+        return
+    if session.json:
+        print_json(document(fetched) | {"file": str(target)})
+    else:
+        typer.echo(f"{target}  {size(target.stat().st_size)}")
+
+
+def store(session: Session, file: Path, spec: object_pb2.UploadSpec) -> object_pb2.Object:
+    """Stores a file as an object; the object."""
+    stub = session.client.stub(object_pb2_grpc.ObjectServiceStub)
+    with (
+        _source(file) as (stream, total),
+        transfer(spec.path, total=total, quiet=session.json) as bar,
+    ):
+        upload = _Upload(spec, stream, advance(bar))
+        try:
+            return session.client.upload(stub.UploadObject, upload.requests()).object
+        except Failure:
+            if upload.problem is not None:
+                raise upload.problem from None
+            raise
+
+
+def fetch(session: Session, path: str, target: Path) -> object_pb2.Object:
+    """Fetches an object into a file, which appears whole or not at all; the object."""
+    return _fetch(session, object_pb2.DownloadObjectRequest(path=path), target)
+
+
+def _fetch(
+    session: Session, request: object_pb2.DownloadObjectRequest, target: Path | None
+) -> object_pb2.Object:
+    """Fetches what is asked for into a file, or to standard output."""
+    path = request.path
     stub = session.client.stub(object_pb2_grpc.ObjectServiceStub)
     messages = session.client.download(stub.DownloadObject, request)
     first = next(messages, None)
     if first is None or not first.HasField("object"):
         raise Failure("the download does not begin with the object's description")
-    whole = offset == 0 and length == 0
-    target = _target(file, path)
-    total = first.object.size if whole else length or None
+    whole = request.offset == 0 and request.length == 0
+    total = first.object.size if whole else request.length or None
     with _sink(target) as sink, transfer(path, total=total, quiet=session.json) as bar:
         received = _receive(messages, sink, advance(bar))
         if whole and received != first.object.sha256:
             raise Failure(f"{path} arrived damaged: its SHA-256 is {received}", code="DATA_LOSS")
-    if target is None:
-        return
-    if session.json:
-        print_json(document(first.object) | {"file": str(target)})
-    else:
-        typer.echo(f"{target}  {size(target.stat().st_size)}")
+    return first.object
 
 
 class _Upload:

@@ -119,7 +119,7 @@ async def build(settings: DataSettings) -> Server:
         servicers={
             **wired.servicers,
             f"{PACKAGE}.LifecycleService": LifecycleServicer(
-                ItemLifecycle(table=guarded, live_calls=runtime.live_calls),
+                ItemLifecycle(table=guarded, live_calls=runtime.live_calls, ring=ring),
                 SubjectErasure(table=table, engine=guarded),
             ),
             f"{PACKAGE}.ReencryptionService": ReencryptionServicer(reencryption, runtime.pages),

@@ -13,6 +13,7 @@ from boundary.tenants import LiveCalls
 from services.data.config import SORT_KEY as CONFIG
 from services.data.intents import PENDING_INDEX, pending_key
 from services.data.resources import CAMPAIGNS, KINDS
+from services.keys.ring import KeyRing
 from services.table.guard import SETTINGS_ATTRIBUTES
 from services.table.ports import PRESENT, ConditionFailed, PurgeableTable, Range, Update
 from silo.data.v1 import campaign_pb2
@@ -51,9 +52,10 @@ class ItemSurvey:
 class ItemLifecycle:
     """Takes a tenant's items away. Repeatable after any failure: what is gone is not found again."""
 
-    def __init__(self, *, table: PurgeableTable, live_calls: LiveCalls) -> None:
+    def __init__(self, *, table: PurgeableTable, live_calls: LiveCalls, ring: KeyRing) -> None:
         self._table = table
         self._live_calls = live_calls
+        self._ring = ring
 
     async def purge(self, tenant: TenantContext) -> AsyncIterator[Purged]:
         """Deletes everything but CONFIG, a page at a time, until a whole pass finds nothing.
@@ -64,7 +66,7 @@ class ItemLifecycle:
         Raises:
             Unavailable: calls of the tenant do not end, or others keep writing (`TENANT_BUSY`); repeatable.
         """
-        await self._live_calls.ended(tenant.tenant_id)
+        await self._live_calls.ended(tenant)
         deleted = found = 0
         for _ in range(_PASSES):
             before = found
@@ -78,6 +80,7 @@ class ItemLifecycle:
                 break
         else:
             raise Unavailable("TENANT_BUSY", "items of the tenant keep coming")
+        self._ring.forget(tenant.tenant_id)  # the data keys' records went with the items
         await self._forget_settings(tenant.partition)
         await self._table.scrub(tenant.partition)
         yield Purged(deleted=deleted, found=found, complete=True)

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
-from boundary.context import TenantContext
+from boundary.context import Placement, TenantContext
 from boundary.errors import key_destroyed
 from boundary.ids import TenantId
 from boundary.tenants import TenantState
@@ -24,8 +24,8 @@ from services.keys.refusals import damaged, told
 
 _SIZE = 10_000
 
-_Slot = tuple[TenantId, str, str, int]
-"""Tenant, region, purpose and version."""
+_Slot = tuple[TenantId, Placement, str, int]
+"""Tenant, place, purpose and version: each place of a tenant that is moved has data keys of its own."""
 
 _Flight = tuple[_Slot, bool]
 """A data key that is being asked for, and whether it is made where there is none."""
@@ -94,13 +94,18 @@ class KeyRing:
         """
         if state.key_destroyed:
             self._destroyed.add(state.tenant_id)
-        self._forget(state.tenant_id)
+        self.forget(state.tenant_id)
+
+    def forget(self, tenant_id: TenantId) -> None:
+        """Holds nothing of a tenant any more, for when the store has lost it."""
+        for slot in [slot for slot in self._held if slot[0] == tenant_id]:
+            del self._held[slot]
 
     def require(self, tenant: TenantContext) -> None:
         """Returns where the tenant's key is not known to be destroyed."""
         if tenant.key_destroyed and tenant.tenant_id not in self._destroyed:
             self._destroyed.add(tenant.tenant_id)
-            self._forget(tenant.tenant_id)
+            self.forget(tenant.tenant_id)
         if tenant.tenant_id in self._destroyed:
             raise key_destroyed()
 
@@ -108,7 +113,7 @@ class KeyRing:
         self, tenant: TenantContext, purpose: str, version: int, *, make: bool
     ) -> bytes:
         self.require(tenant)
-        slot = (tenant.tenant_id, tenant.key.region, purpose, version)
+        slot = (tenant.tenant_id, tenant.placement, purpose, version)
         held = self._held.get(slot)
         if held is not None and self._clock() < held[0]:
             return held[1]
@@ -150,10 +155,6 @@ class KeyRing:
         self._coming.pop(flight, None)
         if not done.cancelled():
             done.exception()  # whoever waited has it, and there may be nobody left
-
-    def _forget(self, tenant_id: TenantId) -> None:
-        for slot in [slot for slot in self._held if slot[0] == tenant_id]:
-            del self._held[slot]
 
 
 def _place(slot: _Slot) -> str:

@@ -31,6 +31,10 @@ from services.resolver.certificates import Certificates
 from services.resolver.changes import Changes
 from services.resolver.directory import Directory
 from services.resolver.guard import GuardedDirectoryTable
+from services.resolver.lifecycle.archives.restore import Import
+from services.resolver.lifecycle.archives.schedule import BackupSchedule
+from services.resolver.lifecycle.archives.servicer import ArchiveServicer, TenantExportServicer
+from services.resolver.lifecycle.move import Move
 from services.resolver.lifecycle.offboarding import Offboarding
 from services.resolver.lifecycle.onboarding import Onboarding
 from services.resolver.lifecycle.opening import Kinds, open_lifecycle
@@ -42,6 +46,7 @@ from services.resolver.lifecycle.reencryption import Reencryption
 from services.resolver.lifecycle.runner import Pace
 from services.resolver.lifecycle.servicer import TenantLifecycleServicer
 from services.resolver.lifecycle.services import Services
+from services.resolver.lifecycle.settling import Settle
 from services.resolver.lifecycle.store import OperationStore
 from services.resolver.lifecycle.subject_erasure import SubjectErasure
 from services.resolver.lifecycle.subject_servicer import SubjectErasureServicer
@@ -124,6 +129,7 @@ async def build(settings: ResolverSettings) -> Server:
     certificates = Certificates(
         SigningKeys(settings.certificate_keys_folder, prefix="cert", for_good=True)
     )
+    settle = Settle(seconds=settings.offboarding_settle_seconds)
     kinds = Kinds(
         onboarding=Onboarding(directory=directory, tenants=tenants, encryption=encryption),
         offboarding=Offboarding(
@@ -138,6 +144,9 @@ async def build(settings: ResolverSettings) -> Server:
             certificates=certificates,
             key=load_or_create(settings.keys_folder, "resolver-subjects"),
         ),
+        move=Move(directory=directory, placements=placements, encryption=encryption, settle=settle),
+        imports=Import(certificates, settle=settle),
+        certificates=certificates,
     )
     store = OperationStore(guarded, table_name=settings.table)
     lifecycle = open_lifecycle(
@@ -159,12 +168,19 @@ async def build(settings: ResolverSettings) -> Server:
             tenants=tenants,
             onboarding=kinds.onboarding,
             offboarding=kinds.offboarding,
+            move=kinds.move,
             certificates=certificates,
             grace_seconds=settings.offboarding_grace_days * 24 * 3600,
         ),
         "silo.resolver.v1.OperationService": OperationServicer(lifecycle.operations, pages),
         "silo.resolver.v1.TenantOperationService": TenantOperationServicer(
             lifecycle.operations, directory, pages
+        ),
+        "silo.resolver.v1.ArchiveService": ArchiveServicer(
+            operations=lifecycle.operations, tenants=tenants, services=services
+        ),
+        "silo.resolver.v1.TenantExportService": TenantExportServicer(
+            operations=lifecycle.operations, directory=directory
         ),
         "silo.resolver.v1.SubjectErasureService": SubjectErasureServicer(
             operations=lifecycle.operations, directory=directory, erasure=kinds.subject_erasure
@@ -190,6 +206,7 @@ async def build(settings: ResolverSettings) -> Server:
             shipper.run,
             AuditRetention(trail, directory, settings.audit_days).run,
             lifecycle.runner.run,
+            BackupSchedule(directory=directory, operations=lifecycle.operations).run,
             monitoring.run,
             closing(services.close),
         ),

@@ -19,6 +19,7 @@ from boundary.directory_scope import (
     slug_partition,
 )
 from boundary.ids import TenantId, TenantSlug, slug_of
+from boundary.regions import require_allowed
 from boundary.scope import Partition
 from services.resolver.ports import (
     ABSENT,
@@ -52,6 +53,9 @@ class Tenant:
     Attributes:
         legal_hold: why nothing of the tenant may be purged; empty where it may.
         monitored: whether the resolver's metrics name the tenant.
+        allowed_regions: where its data may be; anywhere where empty.
+        backup_hours: every how many hours it is backed up; never where 0.
+        backups_kept: how many of the newest backups are kept; all where 0.
     """
 
     tenant_id: TenantId
@@ -70,6 +74,9 @@ class Tenant:
     key_destroyed: bool = False
     legal_hold: str = ""
     monitored: bool = False
+    allowed_regions: Sequence[str] = ()
+    backup_hours: int = 0
+    backups_kept: int = 0
 
     @property
     def slug(self) -> TenantSlug:
@@ -80,6 +87,19 @@ class Tenant:
     def active(self) -> bool:
         """Whether the tenant's callers are served."""
         return self.status in WORKING
+
+    @property
+    def has_data(self) -> bool:
+        """Whether the tenant has anything that is not on its way in or out."""
+        return self.status not in (ONBOARDING, OFFBOARDING, PURGED)
+
+    def require_region(self) -> None:
+        """Returns where the tenant's data may be in the region that it is placed in.
+
+        Raises:
+            PermissionDenied: it may not (`REGION_NOT_ALLOWED`).
+        """
+        require_allowed(self.placement.region, self.allowed_regions)
 
     def changed(self, **changes: object) -> Tenant:
         """The tenant with changes, in its next generation."""
@@ -263,6 +283,17 @@ class Directory:
         )
         self._found.pop(tenant.tenant_id, None)
 
+    async def make_home(self, tenant: Tenant, placement: Placement) -> None:
+        """Sees that the tenant has a CONFIG item in a place that it does not live in yet."""
+        await self._make_home(replace(tenant, placement=placement))
+
+    async def drop_home(self, tenant: Tenant, placement: Placement) -> None:
+        """Removes the CONFIG item from a place that the tenant does not live in, nor the directory."""
+        elsewhere = replace(tenant, placement=placement)
+        if self._at_home(elsewhere) or self._home(elsewhere) == self._home(tenant):
+            return
+        await self._table.write(self._home(elsewhere), Delete(sort_key=CONFIG_SORT_KEY))
+
     async def _exchange(self, tenant_id: TenantId, write: Write, others: Sequence[Placed]) -> None:
         config = config_partition(tenant_id, table=self._name)
         try:
@@ -332,6 +363,9 @@ def _item_of(tenant: Tenant) -> dict[str, Value]:
         "key_destroyed": tenant.key_destroyed,
         "legal_hold": tenant.legal_hold,
         "monitored": tenant.monitored,
+        "allowed_regions": list(tenant.allowed_regions),
+        "backup_hours": tenant.backup_hours,
+        "backups_kept": tenant.backups_kept,
     }
 
 
@@ -344,6 +378,12 @@ def _tenant_of(item: Item) -> Tenant:
         if not isinstance(value, int):
             raise TypeError(f"{name} is not an integer")
         return value
+
+    def texts(name: str) -> tuple[str, ...]:
+        value = item.get(name, [])
+        if not isinstance(value, list):
+            raise TypeError(f"{name} is not a list")
+        return tuple(str(part) for part in value)
 
     return Tenant(
         tenant_id=TenantId(text("tenant_id")),
@@ -367,4 +407,7 @@ def _tenant_of(item: Item) -> Tenant:
         key_destroyed=bool(item.get("key_destroyed", False)),
         legal_hold=str(item.get("legal_hold", "")),
         monitored=bool(item.get("monitored", False)),
+        allowed_regions=texts("allowed_regions"),
+        backup_hours=number("backup_hours") if "backup_hours" in item else 0,
+        backups_kept=number("backups_kept") if "backups_kept" in item else 0,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jwt
@@ -16,6 +17,7 @@ from boundary.context import (
 )
 from boundary.ids import PrincipalId, TenantId, slug_of
 from boundary.permissions import Permissions
+from boundary.regions import require_allowed
 from services.resolver.signing_keys import SigningKeys
 
 
@@ -33,6 +35,7 @@ class Subject:
     counter_shards: int = 0
     key_version: int = 0
     key_destroyed: bool = False
+    allowed_regions: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,12 @@ class ContextMinter:
             issuer: who vouched for the principal.
             not_after: seconds since the epoch, the end of what the caller proved itself with.
             actor: the platform service that acts for the principal, or empty.
+
+        Raises:
+            PermissionDenied: the tenant's data may not be where it is placed (`REGION_NOT_ALLOWED`).
         """
+        if not permissions.removal_alone:  # what may not be there may be removed
+            require_allowed(subject.placement.region, subject.allowed_regions)
         issued_at = int(time.time())
         expires_at = int(min(issued_at + CONTEXT_LIFETIME, not_after))
         slug = slug_of(subject.tenant_id)
@@ -101,6 +109,8 @@ class ContextMinter:
         if subject.key_version:  # left out where it is not: most contexts are sent with every call
             claims["key_version"] = subject.key_version
             claims["key_destroyed"] = subject.key_destroyed
+        if subject.allowed_regions:
+            claims["regions"] = list(subject.allowed_regions)
         token = jwt.encode(claims, key.private, algorithm="EdDSA", headers={"kid": key.key_id})
         return Minted(token=token, expires_at=expires_at)
 

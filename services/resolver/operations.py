@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from boundary.context import ACTIVE, ContextVerifier
+from boundary.context import ACTIVE, MOVING, ContextVerifier
 from boundary.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -55,6 +55,8 @@ finished."""
 
 TIERS = frozenset({"BASIC", "STANDARD", "PREMIUM"})
 _MAX_NAME = 200
+_MAX_BACKUP_HOURS = 366 * 24
+_MAX_BACKUPS = 1000
 _SNAPSHOT_PAGE = 200
 _ATTEMPTS = 8
 
@@ -73,6 +75,9 @@ class NewTenant:
     max_object_bytes: int = 0
     counter_shards: int = 0
     encryption: bool = False
+    allowed_regions: Sequence[str] = ()
+    backup_hours: int = 0
+    backups_kept: int = 0
     request_id: str = ""
 
 
@@ -85,6 +90,9 @@ class TenantChange:
     max_object_bytes: int | None = None
     counter_shards: int | None = None
     encryption: bool | None = None
+    allowed_regions: Sequence[str] | None = None
+    backup_hours: int | None = None
+    backups_kept: int | None = None
 
 
 class Resolution:
@@ -238,11 +246,24 @@ class Tenants:
             changes["max_object_bytes"] = _max_object_bytes(change.max_object_bytes)
         if change.counter_shards is not None:
             changes["counter_shards"] = _counter_shards(change.counter_shards)
+        if change.backup_hours is not None:
+            changes["backup_hours"] = _backup_hours(change.backup_hours)
+        if change.backups_kept is not None:
+            changes["backups_kept"] = _backups_kept(change.backups_kept)
+        if change.allowed_regions is not None:
+            changes["allowed_regions"] = self._placements.regions(change.allowed_regions)
         if change.encryption is not None:
             tenant = await self.get(tenant_id)
             changes["key_version"] = switched_on(tenant, change.encryption)
             await self._encryption.provide(tenant.changed(**changes))
-        return await self._change(tenant_id, changes, etag=etag, field="tenant.etag")
+
+        def require_home(tenant: Tenant) -> None:
+            if change.allowed_regions is not None:
+                _require_home(tenant, self._placements.regions(change.allowed_regions))
+
+        return await self._change(
+            tenant_id, changes, etag=etag, field="tenant.etag", check=require_home
+        )
 
     async def suspend(self, tenant_id: TenantId, *, etag: str) -> Tenant:
         """The tenant, suspended. Everyone who watches has been told when this returns.
@@ -380,6 +401,7 @@ class Tenants:
         Raises:
             InvalidArgument: a field is out of grammar.
             FailedPrecondition: its region has no keeper of keys, and it needs one.
+            PermissionDenied: its data may not be where it is to be placed.
         """
         if new.request_id:
             parse_request_id(new.request_id)
@@ -403,7 +425,11 @@ class Tenants:
             etag=new_etag(),
             create_request_id=new.request_id,
             key_version=int(new.encryption),
+            allowed_regions=self._placements.regions(new.allowed_regions),
+            backup_hours=_backup_hours(new.backup_hours),
+            backups_kept=_backups_kept(new.backups_kept),
         )
+        tenant.require_region()
         self._encryption.check(tenant)
         return tenant
 
@@ -452,6 +478,7 @@ def subject_of(tenant: Tenant) -> Subject:
         counter_shards=tenant.counter_shards,
         key_version=tenant.key_version,
         key_destroyed=tenant.key_destroyed,
+        allowed_regions=tenant.allowed_regions,
     )
 
 
@@ -477,6 +504,30 @@ def _tier(value: str) -> str:
 def _counter_shards(value: int) -> int:
     if not 0 <= value <= MAX_SHARDS:
         raise InvalidArgument("tenant.limits.counter_shards", f"must be 0 to {MAX_SHARDS}")
+    return value
+
+
+def _require_home(tenant: Tenant, allowed: Sequence[str]) -> None:
+    """Returns where a tenant may have these regions: while it is moved, neither end of the way is taken away."""
+    if tenant.status == MOVING:
+        raise FailedPrecondition("TENANT_STATUS", f"the tenant is {tenant.status}")
+    if allowed and tenant.placement.region not in allowed:
+        raise InvalidArgument(
+            "tenant.allowed_regions",
+            f"the tenant lives in {tenant.placement.region}; move it first",
+            reason="REGION_IN_USE",
+        )
+
+
+def _backup_hours(value: int) -> int:
+    if not 0 <= value <= _MAX_BACKUP_HOURS:
+        raise InvalidArgument("tenant.backups.interval_hours", f"must be 0 to {_MAX_BACKUP_HOURS}")
+    return value
+
+
+def _backups_kept(value: int) -> int:
+    if not 0 <= value <= _MAX_BACKUPS:
+        raise InvalidArgument("tenant.backups.kept_count", f"must be 0 to {_MAX_BACKUPS}")
     return value
 
 

@@ -9,6 +9,9 @@ from boundary.context import Placement
 from boundary.errors import InvalidArgument
 from services.engines.settings import Region
 
+MAX_REGIONS = 32
+"""How many regions a tenant may name: they travel with every call."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
@@ -53,6 +56,21 @@ class Placements:
                 "search_cluster",
             ),
         )
+
+    def regions(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of the deployment's regions, in order and once each, that a tenant allows.
+
+        Raises:
+            InvalidArgument: they are too many, or one is none of the deployment's.
+        """
+        if len(names) > MAX_REGIONS:
+            raise InvalidArgument("tenant.allowed_regions", f"must be at most {MAX_REGIONS}")
+        for name in names:
+            if name not in self._places:
+                raise InvalidArgument(
+                    "tenant.allowed_regions", f"this deployment has {', '.join(self._places)}"
+                )
+        return tuple(sorted(set(names)))
 
 
 def places_of(regions: Mapping[str, Region], *, embedded: Placement) -> dict[str, Places]:

@@ -22,8 +22,13 @@ from silo.resolver.v1 import context_pb2, signing_key_pb2, tenant_key_pb2, tenan
 _COLLECTION = "tenants/"
 _LIMITS = ("max_object_bytes", "counter_shards")
 _ENCRYPTION = frozenset({"encryption", "encryption.enabled"})
+_BACKUPS = {"backup_hours": "interval_hours", "backups_kept": "kept_count"}
+"""By attribute, the fields of a tenant's backups."""
+
 _MUTABLE = (
-    frozenset({"display_name", "tier", "limits", *(f"limits.{name}" for name in _LIMITS)})
+    frozenset({"display_name", "tier", "allowed_regions", "limits", "backups"})
+    | {f"limits.{name}" for name in _LIMITS}
+    | {f"backups.{name}" for name in _BACKUPS.values()}
     | _ENCRYPTION
 )
 _NO_TENANT = TenantId("")
@@ -85,13 +90,19 @@ class TenantServicer:
             name: getattr(new.limits, name) if paths & {"limits", f"limits.{name}"} else None
             for name in _LIMITS
         }
+        backups = {
+            name: getattr(new.backups, field) if paths & {"backups", f"backups.{field}"} else None
+            for name, field in _BACKUPS.items()
+        }
         tenant = await self._tenants.update(
             tenant_id_in(new.name, "tenant.name"),
             TenantChange(
                 display_name=new.display_name if "display_name" in paths else None,
                 tier=(_tier_of(new.tier) or "UNSPECIFIED") if "tier" in paths else None,
                 encryption=new.encryption.enabled if paths & _ENCRYPTION else None,
+                allowed_regions=new.allowed_regions if "allowed_regions" in paths else None,
                 **limits,
+                **backups,
             ),
             etag=new.etag,
         )
@@ -241,6 +252,9 @@ def new_tenant_of(tenant_id: str, tenant: tenant_pb2.Tenant, *, request_id: str)
         max_object_bytes=tenant.limits.max_object_bytes,
         counter_shards=tenant.limits.counter_shards,
         encryption=tenant.encryption.enabled,
+        allowed_regions=tuple(tenant.allowed_regions),
+        backup_hours=tenant.backups.interval_hours,
+        backups_kept=tenant.backups.kept_count,
         request_id=request_id,
     )
 
@@ -295,6 +309,16 @@ def tenant_proto(tenant: Tenant) -> tenant_pb2.Tenant:
         etag=tenant.etag,
         encryption=_encryption(tenant),
         legal_hold=tenant.legal_hold,
+        allowed_regions=tenant.allowed_regions,
+        backups=_backups(tenant),
+    )
+
+
+def _backups(tenant: Tenant) -> tenant_pb2.TenantBackups | None:
+    if not tenant.backup_hours and not tenant.backups_kept:
+        return None
+    return tenant_pb2.TenantBackups(
+        interval_hours=tenant.backup_hours, kept_count=tenant.backups_kept
     )
 
 

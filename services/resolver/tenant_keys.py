@@ -6,6 +6,7 @@ made again and finishes. A tenant whose key could not be made yet is refused wha
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping
 
 from boundary.directory_scope import tenant_key
@@ -29,7 +30,7 @@ class Encryption:
     """What becomes of tenants' keys. Each method may be repeated.
 
     Raises what the key port's refusals tell (services.keys.refusals), and where the tenant's region has no keeper
-    FailedPrecondition (`ENCRYPTION_UNAVAILABLE`).
+    FailedPrecondition (`ENCRYPTION_UNAVAILABLE`); PermissionDenied where it may not have data there.
     """
 
     def __init__(self, keepers: Mapping[str, TenantKeys], *, always: Collection[str] = ()) -> None:
@@ -69,20 +70,23 @@ class Encryption:
             await keeper.destroy(key)
 
     async def end(self, tenant: Tenant) -> KeyDescription | None:
-        """Ends whatever key the tenant has in its region; the key as it is then, or None where there was none."""
-        keeper = self._keepers.get(tenant.placement.region)
-        if keeper is None:
-            return None
-        key = tenant_key(tenant.tenant_id, region=tenant.placement.region)
-        try:
-            return await keeper.destroy(key)
-        except KeyMissing:
-            return None
+        """Ends whatever keys the tenant has, in its region and in those that it has moved out of.
+
+        Returns:
+            the key of its region as it is then, or None where there was none.
+        """
+        ended: dict[str, KeyDescription] = {}
+        for region, keeper in self._keepers.items():
+            with contextlib.suppress(KeyMissing):
+                key = tenant_key(tenant.tenant_id, region=region)
+                ended[region] = await keeper.destroy(key)
+        return ended.get(tenant.placement.region)
 
     def _needs_key(self, tenant: Tenant) -> bool:
         return bool(tenant.key_version) or tenant.placement.region in self._always
 
     def _keeper(self, tenant: Tenant) -> tuple[TenantKeys, TenantKey]:
+        tenant.require_region()
         region = tenant.placement.region
         keeper = self._keepers.get(region)
         if keeper is None:

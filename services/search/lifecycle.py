@@ -56,7 +56,7 @@ class IndexLifecycle:
         Raises:
             Unavailable: calls of the tenant do not end (`TENANT_BUSY`); repeatable.
         """
-        await self._live_calls.ended(tenant.tenant_id)
+        await self._live_calls.ended(tenant)
         found = await self._indexes.count(tenant.index, filter=Filter())
         yield Purged(found=found, deleted=0)
         await self._indexes.drop(tenant.index)

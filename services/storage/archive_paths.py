@@ -32,6 +32,17 @@ def parse_archive(raw: str, *, field: str) -> str:
     return raw
 
 
+def parse_folder(raw: str, *, field: str) -> str:
+    """The folder of archives in raw, with a slash at its end.
+
+    Raises:
+        InvalidArgument: raw is none (`INVALID_ARCHIVE`).
+    """
+    if f"{raw}/" not in ARCHIVES:
+        raise InvalidArgument(field, "must be exports or backups", reason="INVALID_ARCHIVE")
+    return f"{raw}/"
+
+
 def parse_part(raw: str, *, field: str) -> str:
     """The name of a part in an archive: lines such as `items-00001.jsonl`, or the manifest.
 
@@ -60,6 +71,17 @@ def parse_part_path(raw: str, *, field: str) -> str:
 def content_path(archive: str, sha256: str) -> str:
     """Where an archive has the content of that SHA-256."""
     return f"{archive}/objects/{sha256[:2]}/{sha256}"
+
+
+def manifest_path(archive: str) -> str:
+    """Where an archive has its manifest."""
+    return f"{archive}/manifest.json"
+
+
+def archive_in(folder: str) -> str | None:
+    """The archive that a folder of paths is, or None where its name is none of an archive's."""
+    name = folder.removesuffix("/")
+    return name if _NAME.fullmatch(name) else None
 
 
 def is_archived(path: str) -> bool:

@@ -99,7 +99,7 @@ async def build(settings: StorageSettings) -> Server:
             rule_servicer.SERVICE: rule_servicer.ObjectLifecycleServicer(lifecycles),
             "silo.storage.v1.TransportService": TransportServicer(ObjectTransport(sealed)),
             "silo.storage.v1.LifecycleService": LifecycleServicer(
-                ObjectLifecycle(guarded, live_calls=runtime.live_calls, rules=lifecycles)
+                ObjectLifecycle(guarded, live_calls=runtime.live_calls, rules=lifecycles, ring=ring)
             ),
             "silo.storage.v1.ReencryptionService": ReencryptionServicer(
                 reencryption, runtime.pages

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from boundary.context import TenantContext
 from boundary.subjects import DataSubject
 from boundary.tenants import LiveCalls
+from services.keys.ring import KeyRing
 from services.storage.ports import Contents, Described, PurgeableObjects, Rewritten
 from services.storage.rule_operations import ObjectLifecycles
 
@@ -26,9 +27,15 @@ class ObjectLifecycle:
     """Works on all objects of a tenant. Repeatable after any failure: what is gone is not found again."""
 
     def __init__(
-        self, objects: PurgeableObjects, *, live_calls: LiveCalls, rules: ObjectLifecycles
+        self,
+        objects: PurgeableObjects,
+        *,
+        live_calls: LiveCalls,
+        rules: ObjectLifecycles,
+        ring: KeyRing,
     ) -> None:
         self._objects = objects
+        self._ring = ring
         self._live_calls = live_calls
         self._rules = rules
 
@@ -43,10 +50,11 @@ class ObjectLifecycle:
         Raises:
             Unavailable: calls of the tenant do not end, or objects keep coming (`TENANT_BUSY`); repeatable.
         """
-        await self._live_calls.ended(tenant.tenant_id)
+        await self._live_calls.ended(tenant)
         await self._rules.clear(tenant)
         async for deleted in self._objects.purge(tenant.objects):
             yield deleted
+        self._ring.forget(tenant.tenant_id)  # the data keys' records went with the objects
 
     async def survey(self, tenant: TenantContext) -> AsyncIterator[Contents]:
         """Counts what there is."""

@@ -21,7 +21,12 @@ from boundary.errors import (
     Unavailable,
 )
 from boundary.json_lines import Sum, cut
-from services.storage.archive_paths import content_path, is_archived
+from services.storage.archive_paths import (
+    archive_in,
+    content_path,
+    is_archived,
+    manifest_path,
+)
 from services.storage.ports import MAX_LISTED, Content, Objects, StoredObject, Upload
 from services.storage.transport_lines import Described, content_line_of, described_in, line_of
 
@@ -109,6 +114,22 @@ class ObjectTransport:
                 digest.update(chunk)
                 size += len(chunk)
             return size, digest.hexdigest(), content.object.etag
+
+    async def archives(
+        self, tenant: TenantContext, folder: str, *, position: bytes
+    ) -> tuple[list[tuple[str, bool]], bytes]:
+        """A page of a folder's archives, each with whether its manifest is there, and the next page's position."""
+        page = await self._objects.list(
+            tenant.objects, under=folder, folded=True, limit=_PAGE, position=position or None
+        )
+        names = [name for name in map(archive_in, page.folders) if name is not None]
+        manifests = await asyncio.gather(
+            *(self._objects.head(tenant.objects, manifest_path(name)) for name in names)
+        )
+        found = [
+            (name, manifest is not None) for name, manifest in zip(names, manifests, strict=True)
+        ]
+        return found, page.position or b""
 
     async def archive(
         self, tenant: TenantContext, archive: str, *, position: bytes, max_count: int

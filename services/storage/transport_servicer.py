@@ -7,7 +7,12 @@ from datetime import UTC, datetime
 
 from boundary.errors import InvalidArgument
 from boundary.interceptors.call import Call
-from services.storage.archive_paths import parse_archive, parse_part, parse_part_path
+from services.storage.archive_paths import (
+    parse_archive,
+    parse_folder,
+    parse_part,
+    parse_part_path,
+)
 from services.storage.attributes import (
     parse_content_type,
     parse_etag,
@@ -53,6 +58,22 @@ class TransportServicer:
         path = parse_part_path(request.path, field="path")
         size, sha256, etag = await self._transport.digest_part(call.tenant, path)
         return transport_pb2.DigestPartResponse(size=size, sha256=sha256, etag=etag)
+
+    async def list_archives(
+        self, request: transport_pb2.ListArchivesRequest, call: Call
+    ) -> transport_pb2.ListArchivesResponse:
+        """ListArchives."""
+        folder = parse_folder(request.folder, field="folder")
+        found, position = await self._transport.archives(
+            call.tenant, folder, position=request.position
+        )
+        return transport_pb2.ListArchivesResponse(
+            archives=[
+                transport_pb2.ArchiveFolder(path=path, complete=complete)
+                for path, complete in found
+            ],
+            position=position,
+        )
 
     async def archive_objects(
         self, request: transport_pb2.ArchiveObjectsRequest, call: Call

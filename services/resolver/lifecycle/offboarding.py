@@ -129,6 +129,9 @@ class Offboarding:
             key_destroyed=bool(tenant.key_version) or tenant.key_destroyed,
             legal_hold="",
             monitored=False,
+            allowed_regions=(),
+            backup_hours=0,
+            backups_kept=0,
         )
         try:
             await self._directory.bury(tombstone, etag=tenant.etag, checks=[work.fence()])

@@ -162,4 +162,7 @@ def _parameters(new: NewTenant) -> dict[str, Any]:
         "max_object_bytes": new.max_object_bytes,
         "counter_shards": new.counter_shards,
         "encryption": new.encryption,
+        "allowed_regions": list(new.allowed_regions),
+        "backup_hours": new.backup_hours,
+        "backups_kept": new.backups_kept,
     }

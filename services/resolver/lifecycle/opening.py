@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.resolver.certificates import Certificates
+from services.resolver.lifecycle.archives.export import backup_kind, export_kind
+from services.resolver.lifecycle.archives.restore import Import
 from services.resolver.lifecycle.control import Operations
 from services.resolver.lifecycle.crash import CrashPoint
 from services.resolver.lifecycle.feed import Feed
 from services.resolver.lifecycle.kinds import Registry
+from services.resolver.lifecycle.move import Move
 from services.resolver.lifecycle.offboarding import Offboarding
 from services.resolver.lifecycle.onboarding import Onboarding
 from services.resolver.lifecycle.reencryption import Reencryption
@@ -24,6 +28,9 @@ class Kinds:
     offboarding: Offboarding
     reencryption: Reencryption
     subject_erasure: SubjectErasure
+    move: Move
+    imports: Import
+    certificates: Certificates
 
     def registry(self) -> Registry:
         """The kinds."""
@@ -33,6 +40,10 @@ class Kinds:
                 self.offboarding.kind(),
                 self.reencryption.kind(),
                 self.subject_erasure.kind(),
+                self.move.kind(),
+                self.imports.kind(),
+                export_kind(self.certificates),
+                backup_kind(self.certificates),
             )
         )
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
+from boundary.context import Placement
 from boundary.errors import InvalidArgument, NotFound
 from boundary.ids import TenantId
 from boundary.interceptors.call import Call
 from services.resolver.certificates import Certificates
-from services.resolver.lifecycle import offboarding, onboarding
+from services.resolver.lifecycle import move, offboarding, onboarding
 from services.resolver.lifecycle.control import Operations
 from services.resolver.lifecycle.operation_servicer import operation_proto
 from services.resolver.lifecycle.records import Operation
@@ -31,6 +32,7 @@ class TenantLifecycleServicer:
         tenants: Tenants,
         onboarding: onboarding.Onboarding,
         offboarding: offboarding.Offboarding,
+        move: move.Move,
         certificates: Certificates,
         grace_seconds: int,
     ) -> None:
@@ -43,6 +45,7 @@ class TenantLifecycleServicer:
         self._tenants = tenants
         self._onboarding = onboarding
         self._offboarding = offboarding
+        self._move = move
         self._certificates = certificates
         self._grace_seconds = grace_seconds
 
@@ -83,6 +86,27 @@ class TenantLifecycleServicer:
                 request_id=request.request_id,
             )
         return pb.StartOffboardingResponse(operation=operation_proto(known))
+
+    async def start_move(self, request: pb.StartMoveRequest, call: Call) -> pb.StartMoveResponse:
+        """StartMove."""
+        tenant_id = tenant_id_in(request.name, "name")
+        known = await self._operations.repeated(move.MOVE, tenant_id, request.request_id)
+        if known is None:
+            tenant = await self._tenants.get(tenant_id)
+            wanted = Placement(
+                region=request.placement.region,
+                table=request.placement.table,
+                bucket=request.placement.bucket,
+                search_cluster=request.placement.search_cluster,
+            )
+            known = await self._operations.start(
+                move.MOVE,
+                tenant_id,
+                principal=call.principal,
+                parameters=self._move.check(tenant, wanted),
+                request_id=request.request_id,
+            )
+        return pb.StartMoveResponse(operation=operation_proto(known))
 
     async def set_legal_hold(
         self, request: pb.SetLegalHoldRequest, _: Call

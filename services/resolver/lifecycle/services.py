@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import grpc
@@ -89,7 +89,7 @@ class Access:
         except grpc.aio.AioRpcError as error:
             raise self._error(error) from error
 
-    async def read(self, method: Any, request: Any, *, seconds: float) -> AsyncIterator[Any]:
+    async def read(self, method: Any, request: Any, *, seconds: float) -> AsyncGenerator[Any, None]:
         """The answers of a method that takes one message and gives many; the call ends with the iteration.
 
         Args:

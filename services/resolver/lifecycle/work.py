@@ -82,15 +82,16 @@ class Work:
         """Says how far the running step is. Costs next to nothing; watchers see it at once."""
         self._holding.progress(done=done, total=total, unit=unit, detail=detail)
 
-    async def tenant(self) -> Tenant:
-        """The tenant as the directory has it now.
+    async def tenant(self, tenant_id: TenantId | None = None) -> Tenant:
+        """The tenant as the directory has it now; the operation's own unless another is named.
 
         Raises:
             NotFound: there is none.
         """
-        tenant = await self._tools.directory.find(self.tenant_id)
+        tenant_id = tenant_id or self.tenant_id
+        tenant = await self._tools.directory.find(tenant_id)
         if tenant is None:
-            raise NotFound(f"tenants/{self.tenant_id}")
+            raise NotFound(f"tenants/{tenant_id}")
         return tenant
 
     async def change_tenant(self, **changes: object) -> Tenant:
@@ -125,7 +126,11 @@ class Work:
         return self._tools.store.fence(self.operation)
 
     async def at(
-        self, service: str, *permissions: str, placement: Placement | None = None
+        self,
+        service: str,
+        *permissions: str,
+        placement: Placement | None = None,
+        tenant_id: TenantId | None = None,
     ) -> Access:
         """One of data, storage and search, for work on the tenant under lifecycle permissions.
 
@@ -133,11 +138,12 @@ class Work:
             service: `data`, `storage` or `search`.
             permissions: for example `lifecycle.purge`.
             placement: where the tenant is worked on; where it lives, unless set.
+            tenant_id: another tenant than the operation's, of which an operator has asked to read.
 
         Raises:
             NotFound: there is no such tenant.
         """
-        subject = subject_of(await self.tenant())
+        subject = subject_of(await self.tenant(tenant_id))
         if placement is not None:
             subject = replace(subject, placement=placement)
         return self._tools.services.at(service, subject=subject, permissions=permissions)

@@ -58,7 +58,9 @@ def test_all_the_promised_commands_are_there() -> None:
     }
     promised |= {("engines", "create"), ("engines", "check")}
     tenants = ("create", "get", "list", "update", "suspend", "resume")
-    tenants += ("onboard", "offboard", "hold", "release")
+    tenants += ("onboard", "offboard", "move", "hold", "release")
+    archives = ("export", "export-tenant", "backup", "list", "import", "fetch", "send", "verify")
+    promised |= {("archives", verb) for verb in archives}
     promised |= {("operations", verb) for verb in ("list", "get", "watch", "cancel", "resume")}
     promised |= {("certificate", verb) for verb in ("show", "keys", "verify")}
     promised |= {("subjects", "erase"), ("subjects", "certificate")}

@@ -211,7 +211,7 @@ class Operation(_message.Message):
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
     CERTIFICATE_FIELD_NUMBER: _builtins.int
-    EXPORT_FIELD_NUMBER: _builtins.int
+    ARCHIVE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The resource name, `operations/{operation}`."""
     tenant_id: _builtins.str
@@ -230,8 +230,8 @@ class Operation(_message.Message):
     """The tenant that was onboarded, moved or changed: `tenants/{tenant_id}`."""
     certificate: _builtins.str
     """The certificate of what was erased: `certificates/{operation}`."""
-    export: _builtins.str
-    """The archive that was written: `exports/{operation}`."""
+    archive: _builtins.str
+    """The archive that was written, below the tenant's prefix: `exports/{archive}` or `backups/{archive}`."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___OperationStep]:
         """Its steps, in their order."""
@@ -274,13 +274,13 @@ class Operation(_message.Message):
         cancel_requested: _builtins.bool = ...,
         tenant: _builtins.str = ...,
         certificate: _builtins.str = ...,
-        export: _builtins.str = ...,
+        archive: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "create_time", b"create_time", "due_time", b"due_time", "end_time", b"end_time", "error", b"error", "export", b"export", "result", b"result", "tenant", b"tenant", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "certificate", b"certificate", "create_time", b"create_time", "due_time", b"due_time", "end_time", b"end_time", "error", b"error", "result", b"result", "tenant", b"tenant", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "cancellable", b"cancellable", "certificate", b"certificate", "create_time", b"create_time", "due_time", b"due_time", "end_time", b"end_time", "error", b"error", "export", b"export", "kind", b"kind", "name", b"name", "principal", b"principal", "result", b"result", "state", b"state", "steps", b"steps", "tenant", b"tenant", "tenant_id", b"tenant_id", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "cancel_requested", b"cancel_requested", "cancellable", b"cancellable", "certificate", b"certificate", "create_time", b"create_time", "due_time", b"due_time", "end_time", b"end_time", "error", b"error", "kind", b"kind", "name", b"name", "principal", b"principal", "result", b"result", "state", b"state", "steps", b"steps", "tenant", b"tenant", "tenant_id", b"tenant_id", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["tenant", "certificate", "export"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["tenant", "certificate", "archive"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

@@ -29,7 +29,7 @@ from silo.resolver.v1 import operation_pb2 as silo_dot_resolver_dot_v1_dot_opera
 from silo.resolver.v1 import tenant_pb2 as silo_dot_resolver_dot_v1_dot_tenant__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'silo/resolver/v1/tenant_lifecycle.proto\x12\x10silo.resolver.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bsilo/policy/v1/policy.proto\x1a silo/resolver/v1/operation.proto\x1a\x1dsilo/resolver/v1/tenant.proto\"u\n\x16StartOnboardingRequest\x12\x17\n\ttenant_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12.\n\x06tenant\x18\x02 \x01(\x0b\x32\x18.silo.resolver.v1.TenantB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"I\n\x17StartOnboardingResponse\x12.\n\toperation\x18\x01 \x01(\x0b\x32\x1b.silo.resolver.v1.Operation\"r\n\x17StartOffboardingRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12/\n\x0cgrace_period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"J\n\x18StartOffboardingResponse\x12.\n\toperation\x18\x01 \x01(\x0b\x32\x1b.silo.resolver.v1.Operation\"?\n\x13SetLegalHoldRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"@\n\x14SetLegalHoldResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.Tenant\"-\n\x17ReleaseLegalHoldRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"D\n\x18ReleaseLegalHoldResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.Tenant\"2\n\x1cGetErasureCertificateRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"4\n\x1dGetErasureCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\t\"\x1d\n\x1bGetCertificateKeySetRequest\",\n\x1cGetCertificateKeySetResponse\x12\x0c\n\x04jwks\x18\x01 \x01(\t2\x9b\x07\n\x16TenantLifecycleService\x12\x93\x01\n\x0fStartOnboarding\x12(.silo.resolver.v1.StartOnboardingRequest\x1a).silo.resolver.v1.StartOnboardingResponse\"+\xaa\xd4\x18\'\n\x16platform.tenants.write\x10\x01\x18\x02\"\ttenant_id\x12\x91\x01\n\x10StartOffboarding\x12).silo.resolver.v1.StartOffboardingRequest\x1a*.silo.resolver.v1.StartOffboardingResponse\"&\xaa\xd4\x18\"\n\x16platform.tenants.write\x10\x01\x18\x02\"\x04name\x12\x83\x01\n\x0cSetLegalHold\x12%.silo.resolver.v1.SetLegalHoldRequest\x1a&.silo.resolver.v1.SetLegalHoldResponse\"$\xaa\xd4\x18 \n\x14platform.holds.write\x10\x01\x18\x02\"\x04name\x12\x8f\x01\n\x10ReleaseLegalHold\x12).silo.resolver.v1.ReleaseLegalHoldRequest\x1a*.silo.resolver.v1.ReleaseLegalHoldResponse\"$\xaa\xd4\x18 \n\x14platform.holds.write\x10\x01\x18\x02\"\x04name\x12\xa2\x01\n\x15GetErasureCertificate\x12..silo.resolver.v1.GetErasureCertificateRequest\x1a/.silo.resolver.v1.GetErasureCertificateResponse\"(\xaa\xd4\x18$\n\x18platform.operations.read\x10\x01\x18\x02\"\x04name\x12\x99\x01\n\x14GetCertificateKeySet\x12-.silo.resolver.v1.GetCertificateKeySetRequest\x1a..silo.resolver.v1.GetCertificateKeySetResponse\"\"\xaa\xd4\x18\x1e\n\x18platform.operations.read\x10\x01\x18\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'silo/resolver/v1/tenant_lifecycle.proto\x12\x10silo.resolver.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bsilo/policy/v1/policy.proto\x1a silo/resolver/v1/operation.proto\x1a\x1dsilo/resolver/v1/tenant.proto\"u\n\x16StartOnboardingRequest\x12\x17\n\ttenant_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12.\n\x06tenant\x18\x02 \x01(\x0b\x32\x18.silo.resolver.v1.TenantB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"I\n\x17StartOnboardingResponse\x12.\n\toperation\x18\x01 \x01(\x0b\x32\x1b.silo.resolver.v1.Operation\"r\n\x17StartOffboardingRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12/\n\x0cgrace_period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"J\n\x18StartOffboardingResponse\x12.\n\toperation\x18\x01 \x01(\x0b\x32\x1b.silo.resolver.v1.Operation\"p\n\x10StartMoveRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x34\n\tplacement\x18\x02 \x01(\x0b\x32\x1b.silo.resolver.v1.PlacementB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"C\n\x11StartMoveResponse\x12.\n\toperation\x18\x01 \x01(\x0b\x32\x1b.silo.resolver.v1.Operation\"?\n\x13SetLegalHoldRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"@\n\x14SetLegalHoldResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.Tenant\"-\n\x17ReleaseLegalHoldRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"D\n\x18ReleaseLegalHoldResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.Tenant\"2\n\x1cGetErasureCertificateRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"4\n\x1dGetErasureCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\t\"\x1d\n\x1bGetCertificateKeySetRequest\",\n\x1cGetCertificateKeySetResponse\x12\x0c\n\x04jwks\x18\x01 \x01(\t2\x99\x08\n\x16TenantLifecycleService\x12\x93\x01\n\x0fStartOnboarding\x12(.silo.resolver.v1.StartOnboardingRequest\x1a).silo.resolver.v1.StartOnboardingResponse\"+\xaa\xd4\x18\'\n\x16platform.tenants.write\x10\x01\x18\x02\"\ttenant_id\x12\x91\x01\n\x10StartOffboarding\x12).silo.resolver.v1.StartOffboardingRequest\x1a*.silo.resolver.v1.StartOffboardingResponse\"&\xaa\xd4\x18\"\n\x16platform.tenants.write\x10\x01\x18\x02\"\x04name\x12|\n\tStartMove\x12\".silo.resolver.v1.StartMoveRequest\x1a#.silo.resolver.v1.StartMoveResponse\"&\xaa\xd4\x18\"\n\x16platform.tenants.write\x10\x01\x18\x02\"\x04name\x12\x83\x01\n\x0cSetLegalHold\x12%.silo.resolver.v1.SetLegalHoldRequest\x1a&.silo.resolver.v1.SetLegalHoldResponse\"$\xaa\xd4\x18 \n\x14platform.holds.write\x10\x01\x18\x02\"\x04name\x12\x8f\x01\n\x10ReleaseLegalHold\x12).silo.resolver.v1.ReleaseLegalHoldRequest\x1a*.silo.resolver.v1.ReleaseLegalHoldResponse\"$\xaa\xd4\x18 \n\x14platform.holds.write\x10\x01\x18\x02\"\x04name\x12\xa2\x01\n\x15GetErasureCertificate\x12..silo.resolver.v1.GetErasureCertificateRequest\x1a/.silo.resolver.v1.GetErasureCertificateResponse\"(\xaa\xd4\x18$\n\x18platform.operations.read\x10\x01\x18\x02\"\x04name\x12\x99\x01\n\x14GetCertificateKeySet\x12-.silo.resolver.v1.GetCertificateKeySetRequest\x1a..silo.resolver.v1.GetCertificateKeySetResponse\"\"\xaa\xd4\x18\x1e\n\x18platform.operations.read\x10\x01\x18\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STARTONBOARDINGREQUEST'].fields_by_name['tenant']._serialized_options = b'\342A\001\002'
   _globals['_STARTOFFBOARDINGREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_STARTOFFBOARDINGREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_STARTMOVEREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_STARTMOVEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_STARTMOVEREQUEST'].fields_by_name['placement']._loaded_options = None
+  _globals['_STARTMOVEREQUEST'].fields_by_name['placement']._serialized_options = b'\342A\001\002'
   _globals['_SETLEGALHOLDREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_SETLEGALHOLDREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_SETLEGALHOLDREQUEST'].fields_by_name['reason']._loaded_options = None
@@ -54,6 +58,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENANTLIFECYCLESERVICE'].methods_by_name['StartOnboarding']._serialized_options = b'\252\324\030\'\n\026platform.tenants.write\020\001\030\002\"\ttenant_id'
   _globals['_TENANTLIFECYCLESERVICE'].methods_by_name['StartOffboarding']._loaded_options = None
   _globals['_TENANTLIFECYCLESERVICE'].methods_by_name['StartOffboarding']._serialized_options = b'\252\324\030\"\n\026platform.tenants.write\020\001\030\002\"\004name'
+  _globals['_TENANTLIFECYCLESERVICE'].methods_by_name['StartMove']._loaded_options = None
+  _globals['_TENANTLIFECYCLESERVICE'].methods_by_name['StartMove']._serialized_options = b'\252\324\030\"\n\026platform.tenants.write\020\001\030\002\"\004name'
   _globals['_TENANTLIFECYCLESERVICE'].methods_by_name['SetLegalHold']._loaded_options = None
   _globals['_TENANTLIFECYCLESERVICE'].methods_by_name['SetLegalHold']._serialized_options = b'\252\324\030 \n\024platform.holds.write\020\001\030\002\"\004name'
   _globals['_TENANTLIFECYCLESERVICE'].methods_by_name['ReleaseLegalHold']._loaded_options = None
@@ -70,22 +76,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STARTOFFBOARDINGREQUEST']._serialized_end=528
   _globals['_STARTOFFBOARDINGRESPONSE']._serialized_start=530
   _globals['_STARTOFFBOARDINGRESPONSE']._serialized_end=604
-  _globals['_SETLEGALHOLDREQUEST']._serialized_start=606
-  _globals['_SETLEGALHOLDREQUEST']._serialized_end=669
-  _globals['_SETLEGALHOLDRESPONSE']._serialized_start=671
-  _globals['_SETLEGALHOLDRESPONSE']._serialized_end=735
-  _globals['_RELEASELEGALHOLDREQUEST']._serialized_start=737
-  _globals['_RELEASELEGALHOLDREQUEST']._serialized_end=782
-  _globals['_RELEASELEGALHOLDRESPONSE']._serialized_start=784
-  _globals['_RELEASELEGALHOLDRESPONSE']._serialized_end=852
-  _globals['_GETERASURECERTIFICATEREQUEST']._serialized_start=854
-  _globals['_GETERASURECERTIFICATEREQUEST']._serialized_end=904
-  _globals['_GETERASURECERTIFICATERESPONSE']._serialized_start=906
-  _globals['_GETERASURECERTIFICATERESPONSE']._serialized_end=958
-  _globals['_GETCERTIFICATEKEYSETREQUEST']._serialized_start=960
-  _globals['_GETCERTIFICATEKEYSETREQUEST']._serialized_end=989
-  _globals['_GETCERTIFICATEKEYSETRESPONSE']._serialized_start=991
-  _globals['_GETCERTIFICATEKEYSETRESPONSE']._serialized_end=1035
-  _globals['_TENANTLIFECYCLESERVICE']._serialized_start=1038
-  _globals['_TENANTLIFECYCLESERVICE']._serialized_end=1961
+  _globals['_STARTMOVEREQUEST']._serialized_start=606
+  _globals['_STARTMOVEREQUEST']._serialized_end=718
+  _globals['_STARTMOVERESPONSE']._serialized_start=720
+  _globals['_STARTMOVERESPONSE']._serialized_end=787
+  _globals['_SETLEGALHOLDREQUEST']._serialized_start=789
+  _globals['_SETLEGALHOLDREQUEST']._serialized_end=852
+  _globals['_SETLEGALHOLDRESPONSE']._serialized_start=854
+  _globals['_SETLEGALHOLDRESPONSE']._serialized_end=918
+  _globals['_RELEASELEGALHOLDREQUEST']._serialized_start=920
+  _globals['_RELEASELEGALHOLDREQUEST']._serialized_end=965
+  _globals['_RELEASELEGALHOLDRESPONSE']._serialized_start=967
+  _globals['_RELEASELEGALHOLDRESPONSE']._serialized_end=1035
+  _globals['_GETERASURECERTIFICATEREQUEST']._serialized_start=1037
+  _globals['_GETERASURECERTIFICATEREQUEST']._serialized_end=1087
+  _globals['_GETERASURECERTIFICATERESPONSE']._serialized_start=1089
+  _globals['_GETERASURECERTIFICATERESPONSE']._serialized_end=1141
+  _globals['_GETCERTIFICATEKEYSETREQUEST']._serialized_start=1143
+  _globals['_GETCERTIFICATEKEYSETREQUEST']._serialized_end=1172
+  _globals['_GETCERTIFICATEKEYSETRESPONSE']._serialized_start=1174
+  _globals['_GETCERTIFICATEKEYSETRESPONSE']._serialized_end=1218
+  _globals['_TENANTLIFECYCLESERVICE']._serialized_start=1221
+  _globals['_TENANTLIFECYCLESERVICE']._serialized_end=2270
 # @@protoc_insertion_point(module_scope)

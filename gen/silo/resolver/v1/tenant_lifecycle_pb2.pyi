@@ -132,6 +132,62 @@ class StartOffboardingResponse(_message.Message):
 Global___StartOffboardingResponse: _TypeAlias = StartOffboardingResponse  # noqa: Y015
 
 @_typing.final
+class StartMoveRequest(_message.Message):
+    """Asks to move a tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The resource name, `tenants/{tenant_id}`."""
+    request_id: _builtins.str
+    """Makes a retry safe: the same tenant and request_id answer with the operation that exists (AIP-155)."""
+    @_builtins.property
+    def placement(self) -> _tenant_pb2.Placement:
+        """Where to. Fields that are left empty stay as they are; in another region they are its defaults."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        placement: _tenant_pb2.Placement | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "placement", b"placement", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartMoveRequest: _TypeAlias = StartMoveRequest  # noqa: Y015
+
+@_typing.final
+class StartMoveResponse(_message.Message):
+    """The operation that moves the tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def operation(self) -> _operation_pb2.Operation:
+        """The operation."""
+
+    def __init__(
+        self,
+        *,
+        operation: _operation_pb2.Operation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartMoveResponse: _TypeAlias = StartMoveResponse  # noqa: Y015
+
+@_typing.final
 class SetLegalHoldRequest(_message.Message):
     """Asks to hold a tenant."""
 

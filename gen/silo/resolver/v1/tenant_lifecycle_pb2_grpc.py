@@ -45,6 +45,11 @@ class TenantLifecycleServiceStub:
                 request_serializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartOffboardingRequest.SerializeToString,
                 response_deserializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartOffboardingResponse.FromString,
                 _registered_method=True)
+        self.StartMove = channel.unary_unary(
+                '/silo.resolver.v1.TenantLifecycleService/StartMove',
+                request_serializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartMoveRequest.SerializeToString,
+                response_deserializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartMoveResponse.FromString,
+                _registered_method=True)
         self.SetLegalHold = channel.unary_unary(
                 '/silo.resolver.v1.TenantLifecycleService/SetLegalHold',
                 request_serializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.SetLegalHoldRequest.SerializeToString,
@@ -81,6 +86,15 @@ class TenantLifecycleServiceServicer:
     def StartOffboarding(self, request, context):
         """Begins to offboard a tenant: refuses its calls from now on, and once the grace period is over removes everything of
         it for good. Until the removal begins, cancelling the operation takes it back. Refused while the tenant is held.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartMove(self, request, context):
+        """Begins to move a tenant to another region, table, bucket or search cluster: copies, compares, switches, and removes
+        what is left behind. The tenant is read meanwhile and not written to until the switch. Cancelling the operation
+        before that leaves the tenant where it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,6 +140,11 @@ def add_TenantLifecycleServiceServicer_to_server(servicer, server):
                     servicer.StartOffboarding,
                     request_deserializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartOffboardingRequest.FromString,
                     response_serializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartOffboardingResponse.SerializeToString,
+            ),
+            'StartMove': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartMove,
+                    request_deserializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartMoveRequest.FromString,
+                    response_serializer=silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartMoveResponse.SerializeToString,
             ),
             'SetLegalHold': grpc.unary_unary_rpc_method_handler(
                     servicer.SetLegalHold,
@@ -203,6 +222,33 @@ class TenantLifecycleService:
             '/silo.resolver.v1.TenantLifecycleService/StartOffboarding',
             silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartOffboardingRequest.SerializeToString,
             silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartOffboardingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartMove(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/silo.resolver.v1.TenantLifecycleService/StartMove',
+            silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartMoveRequest.SerializeToString,
+            silo_dot_resolver_dot_v1_dot_tenant__lifecycle__pb2.StartMoveResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,11 @@ class TenantLifecycleServiceStub:
     """Begins to offboard a tenant: refuses its calls from now on, and once the grace period is over removes everything of
     it for good. Until the removal begins, cancelling the operation takes it back. Refused while the tenant is held.
     """
+    StartMove: _grpc.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.StartMoveRequest, _tenant_lifecycle_pb2.StartMoveResponse]
+    """Begins to move a tenant to another region, table, bucket or search cluster: copies, compares, switches, and removes
+    what is left behind. The tenant is read meanwhile and not written to until the switch. Cancelling the operation
+    before that leaves the tenant where it is.
+    """
     SetLegalHold: _grpc.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.SetLegalHoldRequest, _tenant_lifecycle_pb2.SetLegalHoldResponse]
     """Forbids that anything of a tenant is removed, until the hold is released. An offboarding under way waits."""
     ReleaseLegalHold: _grpc.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.ReleaseLegalHoldRequest, _tenant_lifecycle_pb2.ReleaseLegalHoldResponse]
@@ -58,6 +63,11 @@ class TenantLifecycleServiceAsyncStub(TenantLifecycleServiceStub):
     StartOffboarding: _aio.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.StartOffboardingRequest, _tenant_lifecycle_pb2.StartOffboardingResponse]  # type: ignore[assignment]
     """Begins to offboard a tenant: refuses its calls from now on, and once the grace period is over removes everything of
     it for good. Until the removal begins, cancelling the operation takes it back. Refused while the tenant is held.
+    """
+    StartMove: _aio.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.StartMoveRequest, _tenant_lifecycle_pb2.StartMoveResponse]  # type: ignore[assignment]
+    """Begins to move a tenant to another region, table, bucket or search cluster: copies, compares, switches, and removes
+    what is left behind. The tenant is read meanwhile and not written to until the switch. Cancelling the operation
+    before that leaves the tenant where it is.
     """
     SetLegalHold: _aio.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.SetLegalHoldRequest, _tenant_lifecycle_pb2.SetLegalHoldResponse]  # type: ignore[assignment]
     """Forbids that anything of a tenant is removed, until the hold is released. An offboarding under way waits."""
@@ -87,6 +97,17 @@ class TenantLifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_tenant_lifecycle_pb2.StartOffboardingResponse, _abc.Awaitable[_tenant_lifecycle_pb2.StartOffboardingResponse]]:
         """Begins to offboard a tenant: refuses its calls from now on, and once the grace period is over removes everything of
         it for good. Until the removal begins, cancelling the operation takes it back. Refused while the tenant is held.
+        """
+
+    @_abc_1.abstractmethod
+    def StartMove(
+        self,
+        request: _tenant_lifecycle_pb2.StartMoveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_lifecycle_pb2.StartMoveResponse, _abc.Awaitable[_tenant_lifecycle_pb2.StartMoveResponse]]:
+        """Begins to move a tenant to another region, table, bucket or search cluster: copies, compares, switches, and removes
+        what is left behind. The tenant is read meanwhile and not written to until the switch. Cancelling the operation
+        before that leaves the tenant where it is.
         """
 
     @_abc_1.abstractmethod

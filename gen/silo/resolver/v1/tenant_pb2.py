@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from silo.policy.v1 import policy_pb2 as silo_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsilo/resolver/v1/tenant.proto\x12\x10silo.resolver.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsilo/policy/v1/policy.proto\"R\n\tPlacement\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x03 \x01(\t\x12\x16\n\x0esearch_cluster\x18\x04 \x01(\t\"@\n\x0cTenantLimits\x12\x18\n\x10max_object_bytes\x18\x01 \x01(\x03\x12\x16\n\x0e\x63ounter_shards\x18\x02 \x01(\x05\"y\n\x10TenantEncryption\x12\x0f\n\x07\x65nabled\x18\x01 \x01(\x08\x12\x19\n\x0bkey_version\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x39\n\tkey_state\x18\x03 \x01(\x0e\x32 .silo.resolver.v1.TenantKeyStateB\x04\xe2\x41\x01\x03\"\xce\x04\n\x06Tenant\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x17\n\ttenant_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04slug\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x04\xe2\x41\x01\x02\x12\x34\n\x06status\x18\x05 \x01(\x0e\x32\x1e.silo.resolver.v1.TenantStatusB\x04\xe2\x41\x01\x03\x12*\n\x04tier\x18\x06 \x01(\x0e\x32\x1c.silo.resolver.v1.TenantTier\x12\x34\n\tplacement\x18\x07 \x01(\x0b\x32\x1b.silo.resolver.v1.PlacementB\x04\xe2\x41\x01\x05\x12.\n\x06limits\x18\x08 \x01(\x0b\x32\x1e.silo.resolver.v1.TenantLimits\x12\x18\n\ngeneration\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x0c \x01(\t\x12\x36\n\nencryption\x18\r \x01(\x0b\x32\".silo.resolver.v1.TenantEncryption\x12\x18\n\nlegal_hold\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03:7\xea\x41\x34\n\x0fsilo.dev/Tenant\x12\x10tenants/{tenant}*\x07tenants2\x06tenant\"r\n\x13\x43reateTenantRequest\x12\x17\n\ttenant_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12.\n\x06tenant\x18\x02 \x01(\x0b\x32\x18.silo.resolver.v1.TenantB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"@\n\x14\x43reateTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.Tenant\"&\n\x10GetTenantRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"=\n\x11GetTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.Tenant\";\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x13ListTenantsResponse\x12)\n\x07tenants\x18\x01 \x03(\x0b\x32\x18.silo.resolver.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"v\n\x13UpdateTenantRequest\x12.\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.TenantB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"@\n\x14UpdateTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.Tenant\"8\n\x14SuspendTenantRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"A\n\x15SuspendTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.Tenant\"7\n\x13ResumeTenantRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"@\n\x14ResumeTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.Tenant*\xd5\x01\n\x0cTenantStatus\x12\x1d\n\x19TENANT_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14TENANT_STATUS_ACTIVE\x10\x01\x12\x1b\n\x17TENANT_STATUS_SUSPENDED\x10\x02\x12\x1c\n\x18TENANT_STATUS_ONBOARDING\x10\x03\x12\x18\n\x14TENANT_STATUS_MOVING\x10\x04\x12\x1d\n\x19TENANT_STATUS_OFFBOARDING\x10\x05\x12\x18\n\x14TENANT_STATUS_PURGED\x10\x06*s\n\nTenantTier\x12\x1b\n\x17TENANT_TIER_UNSPECIFIED\x10\x00\x12\x15\n\x11TENANT_TIER_BASIC\x10\x01\x12\x18\n\x14TENANT_TIER_STANDARD\x10\x02\x12\x17\n\x13TENANT_TIER_PREMIUM\x10\x03*p\n\x0eTenantKeyState\x12 \n\x1cTENANT_KEY_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18TENANT_KEY_STATE_ENABLED\x10\x01\x12\x1e\n\x1aTENANT_KEY_STATE_DESTROYED\x10\x02\x32\xb8\x06\n\rTenantService\x12\x8a\x01\n\x0c\x43reateTenant\x12%.silo.resolver.v1.CreateTenantRequest\x1a&.silo.resolver.v1.CreateTenantResponse\"+\xaa\xd4\x18\'\n\x16platform.tenants.write\x10\x01\x18\x02\"\ttenant_id\x12{\n\tGetTenant\x12\".silo.resolver.v1.GetTenantRequest\x1a#.silo.resolver.v1.GetTenantResponse\"%\xaa\xd4\x18!\n\x15platform.tenants.read\x10\x01\x18\x02\"\x04name\x12{\n\x0bListTenants\x12$.silo.resolver.v1.ListTenantsRequest\x1a%.silo.resolver.v1.ListTenantsResponse\"\x1f\xaa\xd4\x18\x1b\n\x15platform.tenants.read\x10\x01\x18\x02\x12\x8c\x01\n\x0cUpdateTenant\x12%.silo.resolver.v1.UpdateTenantRequest\x1a&.silo.resolver.v1.UpdateTenantResponse\"-\xaa\xd4\x18)\n\x16platform.tenants.write\x10\x01\x18\x02\"\x0btenant.name\x12\x88\x01\n\rSuspendTenant\x12&.silo.resolver.v1.SuspendTenantRequest\x1a\'.silo.resolver.v1.SuspendTenantResponse\"&\xaa\xd4\x18\"\n\x16platform.tenants.write\x10\x01\x18\x02\"\x04name\x12\x85\x01\n\x0cResumeTenant\x12%.silo.resolver.v1.ResumeTenantRequest\x1a&.silo.resolver.v1.ResumeTenantResponse\"&\xaa\xd4\x18\"\n\x16platform.tenants.write\x10\x01\x18\x02\"\x04nameb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsilo/resolver/v1/tenant.proto\x12\x10silo.resolver.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsilo/policy/v1/policy.proto\"R\n\tPlacement\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x03 \x01(\t\x12\x16\n\x0esearch_cluster\x18\x04 \x01(\t\"@\n\x0cTenantLimits\x12\x18\n\x10max_object_bytes\x18\x01 \x01(\x03\x12\x16\n\x0e\x63ounter_shards\x18\x02 \x01(\x05\"y\n\x10TenantEncryption\x12\x0f\n\x07\x65nabled\x18\x01 \x01(\x08\x12\x19\n\x0bkey_version\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x39\n\tkey_state\x18\x03 \x01(\x0e\x32 .silo.resolver.v1.TenantKeyStateB\x04\xe2\x41\x01\x03\";\n\rTenantBackups\x12\x16\n\x0einterval_hours\x18\x01 \x01(\x05\x12\x12\n\nkept_count\x18\x02 \x01(\x05\"\x99\x05\n\x06Tenant\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x17\n\ttenant_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04slug\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x04\xe2\x41\x01\x02\x12\x34\n\x06status\x18\x05 \x01(\x0e\x32\x1e.silo.resolver.v1.TenantStatusB\x04\xe2\x41\x01\x03\x12*\n\x04tier\x18\x06 \x01(\x0e\x32\x1c.silo.resolver.v1.TenantTier\x12\x34\n\tplacement\x18\x07 \x01(\x0b\x32\x1b.silo.resolver.v1.PlacementB\x04\xe2\x41\x01\x05\x12.\n\x06limits\x18\x08 \x01(\x0b\x32\x1e.silo.resolver.v1.TenantLimits\x12\x18\n\ngeneration\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x0c \x01(\t\x12\x36\n\nencryption\x18\r \x01(\x0b\x32\".silo.resolver.v1.TenantEncryption\x12\x18\n\nlegal_hold\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\x0f\x61llowed_regions\x18\x0f \x03(\t\x12\x30\n\x07\x62\x61\x63kups\x18\x10 \x01(\x0b\x32\x1f.silo.resolver.v1.TenantBackups:7\xea\x41\x34\n\x0fsilo.dev/Tenant\x12\x10tenants/{tenant}*\x07tenants2\x06tenant\"r\n\x13\x43reateTenantRequest\x12\x17\n\ttenant_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12.\n\x06tenant\x18\x02 \x01(\x0b\x32\x18.silo.resolver.v1.TenantB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"@\n\x14\x43reateTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.Tenant\"&\n\x10GetTenantRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"=\n\x11GetTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.Tenant\";\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x13ListTenantsResponse\x12)\n\x07tenants\x18\x01 \x03(\x0b\x32\x18.silo.resolver.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"v\n\x13UpdateTenantRequest\x12.\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.TenantB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"@\n\x14UpdateTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.Tenant\"8\n\x14SuspendTenantRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"A\n\x15SuspendTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.Tenant\"7\n\x13ResumeTenantRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"@\n\x14ResumeTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.silo.resolver.v1.Tenant*\xd5\x01\n\x0cTenantStatus\x12\x1d\n\x19TENANT_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14TENANT_STATUS_ACTIVE\x10\x01\x12\x1b\n\x17TENANT_STATUS_SUSPENDED\x10\x02\x12\x1c\n\x18TENANT_STATUS_ONBOARDING\x10\x03\x12\x18\n\x14TENANT_STATUS_MOVING\x10\x04\x12\x1d\n\x19TENANT_STATUS_OFFBOARDING\x10\x05\x12\x18\n\x14TENANT_STATUS_PURGED\x10\x06*s\n\nTenantTier\x12\x1b\n\x17TENANT_TIER_UNSPECIFIED\x10\x00\x12\x15\n\x11TENANT_TIER_BASIC\x10\x01\x12\x18\n\x14TENANT_TIER_STANDARD\x10\x02\x12\x17\n\x13TENANT_TIER_PREMIUM\x10\x03*p\n\x0eTenantKeyState\x12 \n\x1cTENANT_KEY_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18TENANT_KEY_STATE_ENABLED\x10\x01\x12\x1e\n\x1aTENANT_KEY_STATE_DESTROYED\x10\x02\x32\xb8\x06\n\rTenantService\x12\x8a\x01\n\x0c\x43reateTenant\x12%.silo.resolver.v1.CreateTenantRequest\x1a&.silo.resolver.v1.CreateTenantResponse\"+\xaa\xd4\x18\'\n\x16platform.tenants.write\x10\x01\x18\x02\"\ttenant_id\x12{\n\tGetTenant\x12\".silo.resolver.v1.GetTenantRequest\x1a#.silo.resolver.v1.GetTenantResponse\"%\xaa\xd4\x18!\n\x15platform.tenants.read\x10\x01\x18\x02\"\x04name\x12{\n\x0bListTenants\x12$.silo.resolver.v1.ListTenantsRequest\x1a%.silo.resolver.v1.ListTenantsResponse\"\x1f\xaa\xd4\x18\x1b\n\x15platform.tenants.read\x10\x01\x18\x02\x12\x8c\x01\n\x0cUpdateTenant\x12%.silo.resolver.v1.UpdateTenantRequest\x1a&.silo.resolver.v1.UpdateTenantResponse\"-\xaa\xd4\x18)\n\x16platform.tenants.write\x10\x01\x18\x02\"\x0btenant.name\x12\x88\x01\n\rSuspendTenant\x12&.silo.resolver.v1.SuspendTenantRequest\x1a\'.silo.resolver.v1.SuspendTenantResponse\"&\xaa\xd4\x18\"\n\x16platform.tenants.write\x10\x01\x18\x02\"\x04name\x12\x85\x01\n\x0cResumeTenant\x12%.silo.resolver.v1.ResumeTenantRequest\x1a&.silo.resolver.v1.ResumeTenantResponse\"&\xaa\xd4\x18\"\n\x16platform.tenants.write\x10\x01\x18\x02\"\x04nameb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -86,44 +86,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENANTSERVICE'].methods_by_name['SuspendTenant']._serialized_options = b'\252\324\030\"\n\026platform.tenants.write\020\001\030\002\"\004name'
   _globals['_TENANTSERVICE'].methods_by_name['ResumeTenant']._loaded_options = None
   _globals['_TENANTSERVICE'].methods_by_name['ResumeTenant']._serialized_options = b'\252\324\030\"\n\026platform.tenants.write\020\001\030\002\"\004name'
-  _globals['_TENANTSTATUS']._serialized_start=1945
-  _globals['_TENANTSTATUS']._serialized_end=2158
-  _globals['_TENANTTIER']._serialized_start=2160
-  _globals['_TENANTTIER']._serialized_end=2275
-  _globals['_TENANTKEYSTATE']._serialized_start=2277
-  _globals['_TENANTKEYSTATE']._serialized_end=2389
+  _globals['_TENANTSTATUS']._serialized_start=2081
+  _globals['_TENANTSTATUS']._serialized_end=2294
+  _globals['_TENANTTIER']._serialized_start=2296
+  _globals['_TENANTTIER']._serialized_end=2411
+  _globals['_TENANTKEYSTATE']._serialized_start=2413
+  _globals['_TENANTKEYSTATE']._serialized_end=2525
   _globals['_PLACEMENT']._serialized_start=207
   _globals['_PLACEMENT']._serialized_end=289
   _globals['_TENANTLIMITS']._serialized_start=291
   _globals['_TENANTLIMITS']._serialized_end=355
   _globals['_TENANTENCRYPTION']._serialized_start=357
   _globals['_TENANTENCRYPTION']._serialized_end=478
-  _globals['_TENANT']._serialized_start=481
-  _globals['_TENANT']._serialized_end=1071
-  _globals['_CREATETENANTREQUEST']._serialized_start=1073
-  _globals['_CREATETENANTREQUEST']._serialized_end=1187
-  _globals['_CREATETENANTRESPONSE']._serialized_start=1189
-  _globals['_CREATETENANTRESPONSE']._serialized_end=1253
-  _globals['_GETTENANTREQUEST']._serialized_start=1255
-  _globals['_GETTENANTREQUEST']._serialized_end=1293
-  _globals['_GETTENANTRESPONSE']._serialized_start=1295
-  _globals['_GETTENANTRESPONSE']._serialized_end=1356
-  _globals['_LISTTENANTSREQUEST']._serialized_start=1358
-  _globals['_LISTTENANTSREQUEST']._serialized_end=1417
-  _globals['_LISTTENANTSRESPONSE']._serialized_start=1419
-  _globals['_LISTTENANTSRESPONSE']._serialized_end=1508
-  _globals['_UPDATETENANTREQUEST']._serialized_start=1510
-  _globals['_UPDATETENANTREQUEST']._serialized_end=1628
-  _globals['_UPDATETENANTRESPONSE']._serialized_start=1630
-  _globals['_UPDATETENANTRESPONSE']._serialized_end=1694
-  _globals['_SUSPENDTENANTREQUEST']._serialized_start=1696
-  _globals['_SUSPENDTENANTREQUEST']._serialized_end=1752
-  _globals['_SUSPENDTENANTRESPONSE']._serialized_start=1754
-  _globals['_SUSPENDTENANTRESPONSE']._serialized_end=1819
-  _globals['_RESUMETENANTREQUEST']._serialized_start=1821
-  _globals['_RESUMETENANTREQUEST']._serialized_end=1876
-  _globals['_RESUMETENANTRESPONSE']._serialized_start=1878
-  _globals['_RESUMETENANTRESPONSE']._serialized_end=1942
-  _globals['_TENANTSERVICE']._serialized_start=2392
-  _globals['_TENANTSERVICE']._serialized_end=3216
+  _globals['_TENANTBACKUPS']._serialized_start=480
+  _globals['_TENANTBACKUPS']._serialized_end=539
+  _globals['_TENANT']._serialized_start=542
+  _globals['_TENANT']._serialized_end=1207
+  _globals['_CREATETENANTREQUEST']._serialized_start=1209
+  _globals['_CREATETENANTREQUEST']._serialized_end=1323
+  _globals['_CREATETENANTRESPONSE']._serialized_start=1325
+  _globals['_CREATETENANTRESPONSE']._serialized_end=1389
+  _globals['_GETTENANTREQUEST']._serialized_start=1391
+  _globals['_GETTENANTREQUEST']._serialized_end=1429
+  _globals['_GETTENANTRESPONSE']._serialized_start=1431
+  _globals['_GETTENANTRESPONSE']._serialized_end=1492
+  _globals['_LISTTENANTSREQUEST']._serialized_start=1494
+  _globals['_LISTTENANTSREQUEST']._serialized_end=1553
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=1555
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=1644
+  _globals['_UPDATETENANTREQUEST']._serialized_start=1646
+  _globals['_UPDATETENANTREQUEST']._serialized_end=1764
+  _globals['_UPDATETENANTRESPONSE']._serialized_start=1766
+  _globals['_UPDATETENANTRESPONSE']._serialized_end=1830
+  _globals['_SUSPENDTENANTREQUEST']._serialized_start=1832
+  _globals['_SUSPENDTENANTREQUEST']._serialized_end=1888
+  _globals['_SUSPENDTENANTRESPONSE']._serialized_start=1890
+  _globals['_SUSPENDTENANTRESPONSE']._serialized_end=1955
+  _globals['_RESUMETENANTREQUEST']._serialized_start=1957
+  _globals['_RESUMETENANTREQUEST']._serialized_end=2012
+  _globals['_RESUMETENANTRESPONSE']._serialized_start=2014
+  _globals['_RESUMETENANTRESPONSE']._serialized_end=2078
+  _globals['_TENANTSERVICE']._serialized_start=2528
+  _globals['_TENANTSERVICE']._serialized_end=3352
 # @@protoc_insertion_point(module_scope)

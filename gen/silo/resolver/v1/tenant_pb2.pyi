@@ -208,6 +208,32 @@ class TenantEncryption(_message.Message):
 Global___TenantEncryption: _TypeAlias = TenantEncryption  # noqa: Y015
 
 @_typing.final
+class TenantBackups(_message.Message):
+    """When a tenant is backed up, and how many backups it keeps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTERVAL_HOURS_FIELD_NUMBER: _builtins.int
+    KEPT_COUNT_FIELD_NUMBER: _builtins.int
+    interval_hours: _builtins.int
+    """Every how many hours, at most 8,784 (366 days); never where zero."""
+    kept_count: _builtins.int
+    """How many of the newest backups are kept, at most 1,000; all where zero."""
+    def __init__(
+        self,
+        *,
+        interval_hours: _builtins.int = ...,
+        kept_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval_hours", b"interval_hours", "kept_count", b"kept_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TenantBackups: _TypeAlias = TenantBackups  # noqa: Y015
+
+@_typing.final
 class Tenant(_message.Message):
     """A tenant organisation."""
 
@@ -227,6 +253,8 @@ class Tenant(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     ENCRYPTION_FIELD_NUMBER: _builtins.int
     LEGAL_HOLD_FIELD_NUMBER: _builtins.int
+    ALLOWED_REGIONS_FIELD_NUMBER: _builtins.int
+    BACKUPS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The resource name, `tenants/{tenant_id}`."""
     tenant_id: _builtins.str
@@ -247,7 +275,7 @@ class Tenant(_message.Message):
     """Why nothing of the tenant may be removed; empty where it may."""
     @_builtins.property
     def placement(self) -> Global___Placement:
-        """Where the data lives; the deployment's default unless set. Immutable."""
+        """Where the data lives; the deployment's default unless set. Changed by moving the tenant (StartMove)."""
 
     @_builtins.property
     def limits(self) -> Global___TenantLimits:
@@ -264,6 +292,16 @@ class Tenant(_message.Message):
     @_builtins.property
     def encryption(self) -> Global___TenantEncryption:
         """Envelope encryption; off unless set."""
+
+    @_builtins.property
+    def allowed_regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The regions in which the tenant's data may be, at most 32; any where empty. Services, operations and keys refuse to
+        work on it elsewhere (`REGION_NOT_ALLOWED`). The region where it lives must be among them.
+        """
+
+    @_builtins.property
+    def backups(self) -> Global___TenantBackups:
+        """How often everything is backed up; never unless set."""
 
     def __init__(
         self,
@@ -282,10 +320,12 @@ class Tenant(_message.Message):
         etag: _builtins.str = ...,
         encryption: Global___TenantEncryption | None = ...,
         legal_hold: _builtins.str = ...,
+        allowed_regions: _abc.Iterable[_builtins.str] | None = ...,
+        backups: Global___TenantBackups | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "encryption", b"encryption", "limits", b"limits", "placement", b"placement", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backups", b"backups", "create_time", b"create_time", "encryption", b"encryption", "limits", b"limits", "placement", b"placement", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "encryption", b"encryption", "etag", b"etag", "generation", b"generation", "legal_hold", b"legal_hold", "limits", b"limits", "name", b"name", "placement", b"placement", "slug", b"slug", "status", b"status", "tenant_id", b"tenant_id", "tier", b"tier", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_regions", b"allowed_regions", "backups", b"backups", "create_time", b"create_time", "display_name", b"display_name", "encryption", b"encryption", "etag", b"etag", "generation", b"generation", "legal_hold", b"legal_hold", "limits", b"limits", "name", b"name", "placement", b"placement", "slug", b"slug", "status", b"status", "tenant_id", b"tenant_id", "tier", b"tier", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -461,7 +501,7 @@ class UpdateTenantRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change: display_name, tier, limits, encryption; every populated one where unset (AIP-134)."""
+        """The fields to change: display_name, tier, limits, encryption, allowed_regions, backups; every populated one where unset (AIP-134)."""
 
     def __init__(
         self,

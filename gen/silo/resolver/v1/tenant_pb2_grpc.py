@@ -93,7 +93,7 @@ class TenantServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateTenant(self, request, context):
-        """Changes display name, tier or limits, or switches encryption on. Status has methods of its own (AIP-216).
+        """Changes display name, tier, limits, allowed regions or backups, or switches encryption on. Status has methods of its own (AIP-216).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

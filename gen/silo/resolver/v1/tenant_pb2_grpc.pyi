@@ -40,7 +40,7 @@ class TenantServiceStub:
     ListTenants: _grpc.UnaryUnaryMultiCallable[_tenant_pb2.ListTenantsRequest, _tenant_pb2.ListTenantsResponse]
     """Lists tenants by id."""
     UpdateTenant: _grpc.UnaryUnaryMultiCallable[_tenant_pb2.UpdateTenantRequest, _tenant_pb2.UpdateTenantResponse]
-    """Changes display name, tier or limits, or switches encryption on. Status has methods of its own (AIP-216)."""
+    """Changes display name, tier, limits, allowed regions or backups, or switches encryption on. Status has methods of its own (AIP-216)."""
     SuspendTenant: _grpc.UnaryUnaryMultiCallable[_tenant_pb2.SuspendTenantRequest, _tenant_pb2.SuspendTenantResponse]
     """Refuses every call of the tenant from now on, streams that are under way included."""
     ResumeTenant: _grpc.UnaryUnaryMultiCallable[_tenant_pb2.ResumeTenantRequest, _tenant_pb2.ResumeTenantResponse]
@@ -58,7 +58,7 @@ class TenantServiceAsyncStub(TenantServiceStub):
     ListTenants: _aio.UnaryUnaryMultiCallable[_tenant_pb2.ListTenantsRequest, _tenant_pb2.ListTenantsResponse]  # type: ignore[assignment]
     """Lists tenants by id."""
     UpdateTenant: _aio.UnaryUnaryMultiCallable[_tenant_pb2.UpdateTenantRequest, _tenant_pb2.UpdateTenantResponse]  # type: ignore[assignment]
-    """Changes display name, tier or limits, or switches encryption on. Status has methods of its own (AIP-216)."""
+    """Changes display name, tier, limits, allowed regions or backups, or switches encryption on. Status has methods of its own (AIP-216)."""
     SuspendTenant: _aio.UnaryUnaryMultiCallable[_tenant_pb2.SuspendTenantRequest, _tenant_pb2.SuspendTenantResponse]  # type: ignore[assignment]
     """Refuses every call of the tenant from now on, streams that are under way included."""
     ResumeTenant: _aio.UnaryUnaryMultiCallable[_tenant_pb2.ResumeTenantRequest, _tenant_pb2.ResumeTenantResponse]  # type: ignore[assignment]
@@ -97,7 +97,7 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tenant_pb2.UpdateTenantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tenant_pb2.UpdateTenantResponse, _abc.Awaitable[_tenant_pb2.UpdateTenantResponse]]:
-        """Changes display name, tier or limits, or switches encryption on. Status has methods of its own (AIP-216)."""
+        """Changes display name, tier, limits, allowed regions or backups, or switches encryption on. Status has methods of its own (AIP-216)."""
 
     @_abc_1.abstractmethod
     def SuspendTenant(

@@ -5,8 +5,10 @@ The objects of a tenant on their way into an archive and out of it, or from one 
 imports, moves. For the platform's own work alone. An archive is a folder below `exports/` or `backups/`.
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from silo.storage.v1 import object_pb2 as _object_pb2
 import builtins as _builtins
 import sys
@@ -180,6 +182,86 @@ class DigestPartResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DigestPartResponse: _TypeAlias = DigestPartResponse  # noqa: Y015
+
+@_typing.final
+class ListArchivesRequest(_message.Message):
+    """Asks for archives."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOLDER_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    folder: _builtins.str
+    """`exports` or `backups`."""
+    position: _builtins.bytes
+    """Where an earlier call ended; from the beginning where empty."""
+    def __init__(
+        self,
+        *,
+        folder: _builtins.str = ...,
+        position: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["folder", b"folder", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListArchivesRequest: _TypeAlias = ListArchivesRequest  # noqa: Y015
+
+@_typing.final
+class ArchiveFolder(_message.Message):
+    """An archive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Where it is, for example `backups/20240115T083000Z-0123abcd`."""
+    complete: _builtins.bool
+    """Whether it has its manifest, which is written last."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        complete: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArchiveFolder: _TypeAlias = ArchiveFolder  # noqa: Y015
+
+@_typing.final
+class ListArchivesResponse(_message.Message):
+    """Some archives."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARCHIVES_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    position: _builtins.bytes
+    """Where a call goes on behind these; empty once there is nothing more."""
+    @_builtins.property
+    def archives(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArchiveFolder]:
+        """The archives."""
+
+    def __init__(
+        self,
+        *,
+        archives: _abc.Iterable[Global___ArchiveFolder] | None = ...,
+        position: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archives", b"archives", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListArchivesResponse: _TypeAlias = ListArchivesResponse  # noqa: Y015
 
 @_typing.final
 class ArchiveObjectsRequest(_message.Message):

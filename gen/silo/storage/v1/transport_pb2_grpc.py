@@ -50,6 +50,11 @@ class TransportServiceStub:
                 request_serializer=silo_dot_storage_dot_v1_dot_transport__pb2.DigestPartRequest.SerializeToString,
                 response_deserializer=silo_dot_storage_dot_v1_dot_transport__pb2.DigestPartResponse.FromString,
                 _registered_method=True)
+        self.ListArchives = channel.unary_unary(
+                '/silo.storage.v1.TransportService/ListArchives',
+                request_serializer=silo_dot_storage_dot_v1_dot_transport__pb2.ListArchivesRequest.SerializeToString,
+                response_deserializer=silo_dot_storage_dot_v1_dot_transport__pb2.ListArchivesResponse.FromString,
+                _registered_method=True)
         self.ArchiveObjects = channel.unary_stream(
                 '/silo.storage.v1.TransportService/ArchiveObjects',
                 request_serializer=silo_dot_storage_dot_v1_dot_transport__pb2.ArchiveObjectsRequest.SerializeToString,
@@ -103,6 +108,13 @@ class TransportServiceServicer:
 
     def DigestPart(self, request, context):
         """Reads a part of an archive and says what its content is, whatever its description says.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListArchives(self, request, context):
+        """Lists the archives in one of their folders, by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,6 +181,11 @@ def add_TransportServiceServicer_to_server(servicer, server):
                     servicer.DigestPart,
                     request_deserializer=silo_dot_storage_dot_v1_dot_transport__pb2.DigestPartRequest.FromString,
                     response_serializer=silo_dot_storage_dot_v1_dot_transport__pb2.DigestPartResponse.SerializeToString,
+            ),
+            'ListArchives': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListArchives,
+                    request_deserializer=silo_dot_storage_dot_v1_dot_transport__pb2.ListArchivesRequest.FromString,
+                    response_serializer=silo_dot_storage_dot_v1_dot_transport__pb2.ListArchivesResponse.SerializeToString,
             ),
             'ArchiveObjects': grpc.unary_stream_rpc_method_handler(
                     servicer.ArchiveObjects,
@@ -283,6 +300,33 @@ class TransportService:
             '/silo.storage.v1.TransportService/DigestPart',
             silo_dot_storage_dot_v1_dot_transport__pb2.DigestPartRequest.SerializeToString,
             silo_dot_storage_dot_v1_dot_transport__pb2.DigestPartResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListArchives(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/silo.storage.v1.TransportService/ListArchives',
+            silo_dot_storage_dot_v1_dot_transport__pb2.ListArchivesRequest.SerializeToString,
+            silo_dot_storage_dot_v1_dot_transport__pb2.ListArchivesResponse.FromString,
             options,
             channel_credentials,
             insecure,

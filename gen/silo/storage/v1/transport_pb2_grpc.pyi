@@ -43,6 +43,8 @@ class TransportServiceStub:
     """Serves a part of an archive. The first message carries the object, the others its content."""
     DigestPart: _grpc.UnaryUnaryMultiCallable[_transport_pb2.DigestPartRequest, _transport_pb2.DigestPartResponse]
     """Reads a part of an archive and says what its content is, whatever its description says."""
+    ListArchives: _grpc.UnaryUnaryMultiCallable[_transport_pb2.ListArchivesRequest, _transport_pb2.ListArchivesResponse]
+    """Lists the archives in one of their folders, by name."""
     ArchiveObjects: _grpc.UnaryStreamMultiCallable[_transport_pb2.ArchiveObjectsRequest, _transport_pb2.ArchiveObjectsResponse]
     """Copies objects into an archive by the engine's own means, from a position on, and describes each in a line. The
     archives themselves are left out.
@@ -73,6 +75,8 @@ class TransportServiceAsyncStub(TransportServiceStub):
     """Serves a part of an archive. The first message carries the object, the others its content."""
     DigestPart: _aio.UnaryUnaryMultiCallable[_transport_pb2.DigestPartRequest, _transport_pb2.DigestPartResponse]  # type: ignore[assignment]
     """Reads a part of an archive and says what its content is, whatever its description says."""
+    ListArchives: _aio.UnaryUnaryMultiCallable[_transport_pb2.ListArchivesRequest, _transport_pb2.ListArchivesResponse]  # type: ignore[assignment]
+    """Lists the archives in one of their folders, by name."""
     ArchiveObjects: _aio.UnaryStreamMultiCallable[_transport_pb2.ArchiveObjectsRequest, _transport_pb2.ArchiveObjectsResponse]  # type: ignore[assignment]
     """Copies objects into an archive by the engine's own means, from a position on, and describes each in a line. The
     archives themselves are left out.
@@ -118,6 +122,14 @@ class TransportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_transport_pb2.DigestPartResponse, _abc.Awaitable[_transport_pb2.DigestPartResponse]]:
         """Reads a part of an archive and says what its content is, whatever its description says."""
+
+    @_abc_1.abstractmethod
+    def ListArchives(
+        self,
+        request: _transport_pb2.ListArchivesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_transport_pb2.ListArchivesResponse, _abc.Awaitable[_transport_pb2.ListArchivesResponse]]:
+        """Lists the archives in one of their folders, by name."""
 
     @_abc_1.abstractmethod
     def ArchiveObjects(

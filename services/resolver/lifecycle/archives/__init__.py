@@ -1,0 +1,1 @@
+"""Archives of tenants: exports and backups, and bringing them in again (docs/adr/0018-exports-and-moves.md)."""

@@ -1,0 +1,215 @@
+"""A tenant's archives: exported, brought into another, backed up, and refused where they were changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import grpc
+import pytest
+
+from devstack.stack import Stack
+from silo.resolver.v1 import archive_pb2, archive_pb2_grpc, operation_pb2, tenant_pb2
+from tests.archives import Archivist, Resident
+from tests.lifecycle import ENVIRONMENT, files_with
+from tests.serving import reason_of
+
+SUCCEEDED = operation_pb2.OPERATION_STATE_SUCCEEDED
+CANCELLED = operation_pb2.OPERATION_STATE_CANCELLED
+FAILED = operation_pb2.OPERATION_STATE_FAILED
+
+
+@pytest.fixture(scope="module")
+def running(
+    tmp_path_factory: pytest.TempPathFactory, stack_environment: Mapping[str, str]
+) -> Iterator[Stack]:
+    home = tmp_path_factory.mktemp("archives")
+    environment = {**stack_environment, **ENVIRONMENT}
+    with Stack(home=home, tenants=("Neighbour",), environment=environment) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def archivist(running: Stack) -> Archivist:
+    return Archivist(running)
+
+
+@pytest.fixture(scope="module")
+def neighbour(running: Stack) -> Resident:
+    resident = Resident(running, "Neighbour", mark="NEIGHBOUR-ar")
+    resident.furnish()
+    return resident
+
+
+def settled(archivist: Archivist, running: Stack, tenant_id: str, **fields: Any) -> Resident:
+    """A new tenant, and somebody of it."""
+    assert archivist.over(archivist.onboard(tenant_id, **fields)).state == SUCCEEDED
+    return Resident(running, tenant_id, mark=f"{tenant_id.upper()}-ar")
+
+
+def refused(call: Callable[[], Any]) -> str:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return reason_of(caught.value)
+
+
+def test_an_archive_becomes_the_same_tenant_again(
+    running: Stack, archivist: Archivist, neighbour: Resident
+) -> None:
+    before = neighbour.belongings()
+    karl = settled(archivist, running, "Karl")
+    karl.furnish(5)
+    exported = archivist.over(archivist.export("Karl"))
+    assert exported.state == SUCCEEDED, exported
+    assert archivist.archives_of("Karl") == [exported.archive]
+    assert exported.archive.startswith("exports/")
+    clone = settled(archivist, running, "Klon")
+    imported = archivist.over(archivist.bring_in("Klon", exported.archive, source="Karl"))
+    assert imported.state == SUCCEEDED, imported
+    was, became = karl.belongings(), clone.belongings()
+    assert {name: len(found) for name, found in was.items()} == {
+        "users": 5,
+        "campaigns": 5,
+        "lists": 5,
+        "templates": 5,
+        "config": 1,
+        "counters": 1,
+        "objects": 5 + 2,
+        "events": 5,
+    }
+    assert became == was
+    assert clone.paths("exports/") == []  # what was fetched is removed again
+    assert archivist.tenant("Klon").status == tenant_pb2.TENANT_STATUS_ACTIVE
+    clone.furnish(1)  # it works
+    assert neighbour.belongings() == before
+
+
+def test_a_tenant_exports_itself_and_reads_its_archive(
+    running: Stack, archivist: Archivist, neighbour: Resident
+) -> None:
+    lena = settled(archivist, running, "Lena")
+    lena.furnish(2)
+    stub = archive_pb2_grpc.TenantExportServiceStub(lena.channel)
+    request = archive_pb2.StartTenantExportRequest(request_id="once")
+    begun = stub.StartTenantExport(request, **lena.common).operation
+    assert stub.StartTenantExport(request, **lena.common).operation.name == begun.name
+    over = archivist.over(begun)
+    assert over.state == SUCCEEDED, over
+    manifest = json.loads(lena.download(f"{over.archive}/manifest.json"))
+    assert manifest["sections"]["archive"]["tenant_id"] == "Lena"
+    lines = lena.download(f"{over.archive}/items-00001.jsonl").splitlines()
+    assert len(lines) == manifest["sections"]["items"]["count"]
+    assert any("LENA-ar" in line.decode() for line in lines)
+    assert not any(path.startswith(over.archive) for path in neighbour.paths("exports/"))
+
+
+def _tampering(stack: Stack, resident: Resident, archive: str) -> dict[str, Callable[[], str]]:
+    """Changes to an archive, and for each what the refusal has to name."""
+
+    def manifest(change: Callable[[Any], Any]) -> None:
+        path = f"{archive}/manifest.json"
+        document = json.loads(resident.download(path))
+        change(document)
+        resident.upload(path, json.dumps(document).encode())
+
+    def count() -> str:
+        manifest(lambda d: d["sections"]["items"].update(count=1))
+        return "manifest.json sections.items"
+
+    def signature() -> str:
+        manifest(lambda d: d["digests"].update(items="0" * 64))
+        return "manifest.json signature"
+
+    def kind() -> str:
+        manifest(lambda d: d.update(type="erasure"))
+        return "manifest.json type"
+
+    def part() -> str:
+        path = f"{archive}/events-00001.jsonl"
+        resident.upload(path, resident.download(path).replace(b"OPEN", b"SEND", 1))
+        return "events-00001.jsonl is not what"
+
+    def content() -> str:
+        path = next(p for p in resident.paths(f"{archive}/objects/"))
+        resident.upload(path, resident.download(path)[:-1] + b"?")
+        return "objects-00001.jsonl, line "
+
+    return {each.__name__: each for each in (count, signature, kind, part, content)}
+
+
+@pytest.mark.parametrize("change", ["count", "signature", "kind", "part", "content"])
+def test_what_was_changed_in_an_archive_is_named_and_nothing_of_it_stays(
+    running: Stack, archivist: Archivist, change: str
+) -> None:
+    name = f"Tamper-{change}"
+    source = settled(archivist, running, name)
+    source.furnish(1)
+    archive = archivist.over(archivist.export(name)).archive
+    place = _tampering(running, source, archive)[change]()
+    target = settled(archivist, running, f"{name}-2")
+    begun = archivist.bring_in(f"{name}-2", archive, source=name)
+    failed = archivist.over(begun)
+    assert failed.state == FAILED
+    assert failed.error.reason == "ARCHIVE_TAMPERED"
+    assert place in failed.error.message, failed.error.message
+    cancel = operation_pb2.CancelOperationRequest(name=begun.name)
+    archivist.operations.CancelOperation(cancel, **archivist.common)
+    assert archivist.until(begun, lambda now: now.state == CANCELLED)
+    assert not any(target.belongings()[kind] for kind in ("users", "objects", "events"))
+    assert target.paths() == []
+    target.furnish(1)  # it works again
+
+
+def test_an_archive_goes_into_an_empty_tenant_alone(running: Stack, archivist: Archivist) -> None:
+    moritz = settled(archivist, running, "Moritz")
+    moritz.furnish(1)
+    archive = archivist.over(archivist.export("Moritz")).archive
+    failed = archivist.over(archivist.bring_in("Moritz", archive))
+    assert (failed.state, failed.error.reason) == (FAILED, "TENANT_NOT_EMPTY")
+    cancel = operation_pb2.CancelOperationRequest(name=failed.name)
+    archivist.operations.CancelOperation(cancel, **archivist.common)
+    archivist.until(failed, lambda now: now.state == CANCELLED)
+    assert len(moritz.belongings()["users"]) == 1  # what was there is there
+    settled(archivist, running, "Max")
+    failed = archivist.over(archivist.bring_in("Max", "exports/none"))
+    assert (failed.state, failed.error.reason) == (FAILED, "ARCHIVE_MISSING")
+    assert refused(lambda: archivist.bring_in("Max", "templates/x")) == "INVALID_ARCHIVE"
+    assert refused(lambda: archivist.bring_in("Max", "exports/../x")) == "INVALID_ARCHIVE"
+    assert refused(lambda: archivist.bring_in("Max", archive, source="Nobody")) == (
+        "RESOURCE_NOT_FOUND"
+    )
+    assert refused(lambda: archivist.bring_in("Max", archive, jwks="{}")) == "INVALID_FIELD"
+
+
+def test_an_encrypted_tenant_is_exported_in_the_clear_and_comes_in_encrypted(
+    running: Stack, archivist: Archivist
+) -> None:
+    encryption = tenant_pb2.TenantEncryption(enabled=True)
+    nora = settled(archivist, running, "Nora", encryption=encryption)
+    nora.furnish(2)
+    archive = archivist.over(archivist.export("Nora")).archive
+    clone = settled(archivist, running, "Nora-2", encryption=encryption)
+    over = archivist.over(archivist.bring_in("Nora-2", archive, source="Nora"))
+    assert over.state == SUCCEEDED, over
+    assert clone.belongings() == nora.belongings()
+    held = files_with(running.home, nora.mark)  # the archive itself lies encrypted in its bucket
+    assert not [path for path in held if path.startswith("objects") and "sqlite" not in path]
+
+
+def test_backups_are_made_by_the_clock_and_the_newest_are_kept(
+    running: Stack, archivist: Archivist
+) -> None:
+    backups = tenant_pb2.TenantBackups(interval_hours=1, kept_count=2)
+    otto = settled(archivist, running, "Otto", backups=backups)
+    otto.furnish(1)
+    for _ in range(3):
+        over = archivist.over(archivist.backup("Otto"))
+        assert over.state == SUCCEEDED, over
+    kept = archivist.archives_of("Otto")
+    assert len(kept) == 2
+    assert all(path.startswith("backups/") for path in kept)
+    clone = settled(archivist, running, "Otto-2")
+    over = archivist.over(archivist.bring_in("Otto-2", kept[-1], source="Otto"))
+    assert over.state == SUCCEEDED, over
+    assert clone.belongings() == otto.belongings()
