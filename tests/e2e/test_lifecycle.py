@@ -22,20 +22,14 @@ from silo.resolver.v1 import (
     tenant_lifecycle_pb2,
     tenant_pb2,
 )
-from tests.lifecycle import ENVIRONMENT, KINDS, Inhabitant, Operator, files_with
+from tests.lifecycle import ENVIRONMENT, KINDS, Inhabitant, Operator, files_with, moments
 
 SUCCEEDED = operation_pb2.OPERATION_STATE_SUCCEEDED
 CANCELLED = operation_pb2.OPERATION_STATE_CANCELLED
 WAITING = operation_pb2.OPERATION_STATE_WAITING
 BLOCKED = operation_pb2.OPERATION_STATE_BLOCKED
 
-CRASHES = [
-    f"{kind.name}/{step.name}:{moment}"
-    for kind in KINDS
-    for step in kind.steps
-    for moment in ("begun", "worked")
-]
-"""Of every step, the moment at which its beginning is recorded, and that at which its end is not yet."""
+CRASHES = moments(*KINDS)
 
 
 @pytest.fixture(scope="module")
