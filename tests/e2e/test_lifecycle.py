@@ -223,6 +223,7 @@ def test_a_person_is_taken_out_of_everything_and_nobody_else(
         "read_back": True,
     }
     assert sections["events"]["events_deleted"] == 1
+    assert sections["mentions_left"]["archives"] == 0
     assert sections["objects"]["metadata_changed"] == 1
     told = f"{sections['subject']['salt']}person.zq@example.com".encode()
     assert sections["subject"]["sha256_of_salt_and_address"] == hashlib.sha256(told).hexdigest()
