@@ -18,6 +18,7 @@ from services.resolver.lifecycle.move import Move
 from services.resolver.lifecycle.settling import Settle
 from silo.data.v1 import user_pb2, user_pb2_grpc
 from silo.resolver.v1 import operation_pb2, tenant_pb2
+from silo.storage.v1 import object_lifecycle_pb2, object_lifecycle_pb2_grpc
 from tests.archives import Archivist, Resident
 from tests.engines.production import REGION, environment_on, region_on
 from tests.engines.servers.opensearch import start_opensearch
@@ -165,6 +166,16 @@ def test_a_tenant_moves_with_everything_while_it_is_read(
     assert archivist.over(archivist.onboard("Paula", encryption=encryption)).state == SUCCEEDED
     paula = Resident(running, "Paula", mark="PAULA-mv")
     paula.furnish(4)
+    rules = object_lifecycle_pb2.ObjectLifecycle(
+        rules=[
+            object_lifecycle_pb2.ObjectLifecycleRule(
+                rule_id="old", folder="attachments/", expire_days=90
+            )
+        ]
+    )
+    lifecycles = object_lifecycle_pb2_grpc.ObjectLifecycleServiceStub(paula.channel)
+    update = object_lifecycle_pb2.UpdateObjectLifecycleRequest(object_lifecycle=rules)
+    etag = lifecycles.UpdateObjectLifecycle(update, **paula.common).object_lifecycle.etag
     was = paula.belongings()
     with Reading(paula) as reading:
         over = archivist.over(archivist.move("Paula", region=ELSEWHERE))
@@ -173,6 +184,9 @@ def test_a_tenant_moves_with_everything_while_it_is_read(
     assert reading.refused == []
     assert archivist.tenant("Paula").placement.region == ELSEWHERE
     assert paula.belongings() == was
+    get = object_lifecycle_pb2.GetObjectLifecycleRequest()
+    arrived = lifecycles.GetObjectLifecycle(get, **paula.common).object_lifecycle
+    assert (arrived.rules[0].rule_id, arrived.etag) == ("old", etag)
     assert raw.left("Paula", HERE) == (["CONFIG"], [])  # the directory's record
     keys, objects = raw.left("Paula", THERE)
     assert len(keys) > 4 * 5
