@@ -18,6 +18,7 @@ from services.resolver.lifecycle.move import Move
 from services.resolver.lifecycle.settling import Settle
 from silo.data.v1 import user_pb2, user_pb2_grpc
 from silo.resolver.v1 import operation_pb2, tenant_pb2
+from silo.search.v1 import event_retention_pb2, event_retention_pb2_grpc
 from silo.storage.v1 import object_lifecycle_pb2, object_lifecycle_pb2_grpc
 from tests.archives import Archivist, Resident
 from tests.engines.production import REGION, environment_on, region_on
@@ -176,6 +177,10 @@ def test_a_tenant_moves_with_everything_while_it_is_read(
     lifecycles = object_lifecycle_pb2_grpc.ObjectLifecycleServiceStub(paula.channel)
     update = object_lifecycle_pb2.UpdateObjectLifecycleRequest(object_lifecycle=rules)
     etag = lifecycles.UpdateObjectLifecycle(update, **paula.common).object_lifecycle.etag
+    retentions = event_retention_pb2_grpc.EventRetentionServiceStub(paula.channel)
+    keep = event_retention_pb2.EventRetention(days=3000)
+    change = event_retention_pb2.UpdateEventRetentionRequest(event_retention=keep)
+    retentions.UpdateEventRetention(change, **paula.common)
     was = paula.belongings()
     with Reading(paula) as reading:
         over = archivist.over(archivist.move("Paula", region=ELSEWHERE))
@@ -187,6 +192,8 @@ def test_a_tenant_moves_with_everything_while_it_is_read(
     get = object_lifecycle_pb2.GetObjectLifecycleRequest()
     arrived = lifecycles.GetObjectLifecycle(get, **paula.common).object_lifecycle
     assert (arrived.rules[0].rule_id, arrived.etag) == ("old", etag)
+    kept = event_retention_pb2.GetEventRetentionRequest()
+    assert retentions.GetEventRetention(kept, **paula.common).event_retention.days == 3000
     assert raw.left("Paula", HERE) == (["CONFIG"], [])  # the directory's record
     keys, objects = raw.left("Paula", THERE)
     assert len(keys) > 4 * 5

@@ -17,7 +17,7 @@ from boundary.archives import EVENTS, ITEMS, OBJECTS
 from boundary.context import ACTIVE, Placement
 from boundary.errors import FailedPrecondition
 from services.resolver.directory import Directory, Tenant, now_micros
-from services.resolver.lifecycle import carrying, removal
+from services.resolver.lifecycle import carrying, policies, removal
 from services.resolver.lifecycle.carrying import Carried, packed_position, position_in
 from services.resolver.lifecycle.kinds import Kind, Step
 from services.resolver.lifecycle.services import Access
@@ -34,7 +34,6 @@ from silo.search.v1 import transport_pb2 as search_pb2
 from silo.search.v1 import transport_pb2_grpc as search_grpc
 from silo.storage.v1 import lifecycle_pb2 as layout_pb2
 from silo.storage.v1 import lifecycle_pb2_grpc as layout_grpc
-from silo.storage.v1 import object_lifecycle_pb2
 from silo.storage.v1 import transport_pb2 as storage_pb2
 from silo.storage.v1 import transport_pb2_grpc as storage_grpc
 
@@ -88,7 +87,7 @@ class Move:
                 Step(name=ITEMS, do=partial(_copy, ITEMS, _copy_items)),
                 Step(name=EVENTS, do=partial(_copy, EVENTS, _copy_events)),
                 Step(name=OBJECTS, do=partial(_copy, OBJECTS, carrying.copy_objects)),
-                Step(name="rules", do=_copy_rules),
+                Step(name="policies", do=_copy_policies),
                 Step(name="verification", do=_verify),
                 Step(name="switch", do=_switch, final=True),
                 Step(name="settling-reads", do=self._settle.after_switch),
@@ -235,24 +234,9 @@ async def _copy(store: str, copy: _Copy, work: Work) -> None:
         work.progress(noted["count"], unit=store)
 
 
-async def _copy_rules(work: Work) -> None:
-    """Copies what happens by itself to objects."""
-    if OBJECTS not in _moving(work):
-        return
-    target = await work.at("storage", _WRITE, placement=_target(work))
-    stub = target.stub(storage_grpc.TransportServiceStub)
-    request = storage_pb2.WriteObjectRulesRequest(
-        object_lifecycle=await _rules(work, _origin(work))
-    )
-    await target.call(stub.WriteObjectRules, request)
-
-
-async def _rules(work: Work, placement: Placement) -> object_lifecycle_pb2.ObjectLifecycle:
-    storage = await work.at("storage", _READ, placement=placement)
-    stub = storage.stub(storage_grpc.TransportServiceStub)
-    answer = await storage.call(stub.ReadObjectRules, storage_pb2.ReadObjectRulesRequest())
-    found: object_lifecycle_pb2.ObjectLifecycle = answer.object_lifecycle
-    return found
+async def _copy_policies(work: Work) -> None:
+    for store in _moving(work):
+        await policies.copy(work, store, origin=_origin(work), target=_target(work))
 
 
 async def _verify(work: Work) -> None:
@@ -272,11 +256,13 @@ async def _verify(work: Work) -> None:
                 metadata={"store": store},
             )
         work.progress(number, len(moving), "stores")
-    if OBJECTS in moving:
-        # Equal rules have an equal etag.
-        rules = [await _rules(work, place) for place in (_origin(work), _target(work))]
-        if rules[0].etag != rules[1].etag:
-            raise FailedPrecondition("MOVE_INCOMPLETE", "the rules of objects have not arrived")
+    for store in moving:
+        if not await policies.same(work, store, origin=_origin(work), target=_target(work)):
+            raise FailedPrecondition(
+                "MOVE_INCOMPLETE",
+                f"what happens by itself to {store} is not what it was",
+                metadata={"store": store},
+            )
 
 
 async def _summary(work: Work, store: str, placement: Placement) -> Any:
