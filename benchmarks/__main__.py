@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.cases import Result, audit_modes, big_object, resolution, suspension, two_hops
 from benchmarks.engines import engine_cases
+from benchmarks.purge_embedded import purge_embedded
 from devstack.stack import Stack
 
 RESULTS = Path(__file__).parent / "results"
@@ -50,6 +51,7 @@ def main() -> None:
             with _strict_stack(Path(folder) / "strict") as strict:
                 modes = audit_modes(stack, strict, rounds=rounds, requests=min(requests, 2000))
                 results.append(modes)
+    results.append(purge_embedded())
     if arguments.without_engines:
         results += _kept(besides={result.name for result in results})
     else:

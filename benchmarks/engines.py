@@ -1,4 +1,4 @@
-"""The cases on production engines: each adapter beside its bare client, and objects through the whole suite."""
+"""The cases on production engines: adapters beside their bare clients, objects through the suite, and purges."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from benchmarks.cases import CHUNK, Result, bearer
 from benchmarks.dynamodb_adapter import dynamodb_adapter, prepare
 from benchmarks.opensearch_adapter import bulk_ingest
 from benchmarks.processes import cpu_seconds, peak_memory, reset_peak_memory
+from benchmarks.purge_engines import purge_engines
 from benchmarks.s3_adapter import Endless, Sink
 from devstack.stack import Stack
 from silo.storage.v1 import object_pb2, object_pb2_grpc
@@ -48,6 +49,7 @@ def engine_cases(*, rounds: int) -> list[Result]:
         environment = environment_on(folder, s3=s3, regions={REGION: region})
         with Stack(home=folder / "home", environment=environment) as stack:
             results.append(objects_through_the_suite(stack, s3, rounds=rounds))
+        results += purge_engines(dynamodb=dynamodb.endpoint, s3=s3, opensearch=opensearch.url)
     return results
 
 

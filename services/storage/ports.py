@@ -229,7 +229,11 @@ class Objects(Protocol):
         """
 
     async def delete_many(self, prefix: ObjectPrefix, paths: Sequence[str]) -> int:
-        """Deletes up to MAX_LISTED objects, and says how many there were."""
+        """Deletes up to MAX_LISTED objects, and says how many there were.
+
+        Raises:
+            Unavailable, ResourceExhausted, Internal: one could not be deleted; others may have been.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

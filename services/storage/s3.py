@@ -352,13 +352,8 @@ class S3Objects:
         found = await present_among(self._entries, prefix, paths)
         if not found:
             return 0
-        await self._calls.call(
-            partial(
-                self._client.delete_objects,
-                Bucket=prefix.bucket,
-                Delete={"Objects": [{"Key": prefix.key(path)} for path in found], "Quiet": True},
-            )
-        )
+        named = [{"Key": prefix.key(path)} for path in found]
+        await self._entries.delete_all(prefix.bucket, named)
         return len(found)
 
     async def purge(self, prefix: ObjectPrefix) -> AsyncIterator[Contents]:

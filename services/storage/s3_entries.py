@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
 
 from boundary.errors import InvalidArgument, Unavailable
 from boundary.scope import ObjectPrefix
@@ -16,9 +18,13 @@ from services.storage.s3_errors import Kind, Refused
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
+Named = dict[str, str]
+"""A key, as `Key`, and a version's id, as `VersionId`, where it is one."""
+
 KeyOf = Callable[[ObjectPrefix], str | None]
 """The KMS key with which a tenant's objects are encrypted, or None for the bucket's own default."""
 
+_GONE = frozenset({"NoSuchKey", "NoSuchVersion"})
 _ATTEMPTS = 10
 """How often a read starts again because the object was replaced between its label and its record."""
 
@@ -116,6 +122,34 @@ class Entries:
             await self.calls.call(work, provides=set(Kind))
         except Refused:
             return
+
+    async def delete_all(self, bucket: str, named: Sequence[Named]) -> None:
+        """Deletes keys, or versions of them, in one request; those that have gone are no failure.
+
+        An answer that succeeds may name keys that were not deleted (S3 API reference, DeleteObjects): those alone
+        are asked for again.
+
+        Raises:
+            Unavailable, ResourceExhausted, Internal: as Calls.call, of one that was not deleted; others may be.
+        """
+        left = list(named)
+
+        def delete() -> None:
+            answer: Any = self.client.delete_objects(
+                Bucket=bucket,
+                Delete={"Objects": left, "Quiet": True},  # type: ignore[typeddict-item]
+            )
+            errors = [each for each in answer.get("Errors", ()) if each.get("Code") not in _GONE]
+            if not errors:
+                return
+            failed = {(each.get("Key"), each.get("VersionId")) for each in errors}
+            left[:] = [
+                each for each in left if (each["Key"], each.get("VersionId")) in failed
+            ] or left
+            error: Any = {"Error": {"Code": errors[0].get("Code", "")}}
+            raise ClientError(error, "DeleteObjects")
+
+        await self.calls.call(delete)
 
     async def is_ours(self, prefix: ObjectPrefix, path: str, label: Label) -> bool:
         """Whether the object at a path is that of one write, whose answer was lost."""

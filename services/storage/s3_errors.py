@@ -62,6 +62,9 @@ _BY_CODE = {
     "RequestLimitExceeded": Kind.THROTTLED,
     "BandwidthLimitExceeded": Kind.THROTTLED,
     "429": Kind.THROTTLED,
+    # What is answered for one key among many has no status of its own.
+    "InternalError": Kind.UNKNOWN,
+    "ServiceUnavailable": Kind.UNKNOWN,
     # The content arrived damaged, or not in time: sent again, it may arrive.
     "BadDigest": Kind.UNKNOWN,
     "XAmzContentSHA256Mismatch": Kind.UNKNOWN,

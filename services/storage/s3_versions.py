@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from boundary.guard import GuardViolation
 from boundary.scope import ObjectPrefix
 from services.storage.ports import MAX_LISTED
@@ -20,7 +18,6 @@ from services.storage.s3_description import OWN, Present, Record, present_of
 from services.storage.s3_entries import Entries
 from services.storage.s3_errors import Kind, Refused
 
-_GONE = frozenset({"NoSuchKey", "NoSuchVersion"})
 _PARALLEL = 4
 """Into how many requests a page of deletions is divided."""
 
@@ -122,15 +119,4 @@ class Versions:
 
     async def _delete(self, versions: Sequence[Version]) -> None:
         named = [{"Key": self._prefix.key(each.path), "VersionId": each.id} for each in versions]
-
-        def delete() -> None:
-            answer = self._client.delete_objects(
-                Bucket=self._prefix.bucket,
-                Delete={"Objects": named, "Quiet": True},  # type: ignore[typeddict-item]
-            )
-            for failed in answer.get("Errors", ()):
-                if failed.get("Code") not in _GONE:  # it stands in an answer that is a success
-                    error: Any = {"Error": {"Code": failed.get("Code", "")}}
-                    raise ClientError(error, "DeleteObjects")
-
-        await self._calls.call(delete)
+        await self._entries.delete_all(self._prefix.bucket, named)

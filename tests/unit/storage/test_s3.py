@@ -582,3 +582,51 @@ class TestDeletingMany:
         for path in ("a", "z"):
             await _put(objects, prefix, path)
         assert await objects.delete_many(prefix, ["a", "z", *(f"m/{n}x" for n in range(9))]) == 2
+
+    async def test_what_a_success_did_not_delete_is_asked_for_again_alone(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        for path in ("a", "b", "c"):
+            await _put(objects, prefix, path)
+        asked = _refusing(client, prefix.key("b"), codes=["InternalError", "SlowDown"])
+        assert await objects.delete_many(prefix, ["a", "b", "c"]) == 3
+        assert asked == [[prefix.key(path) for path in "abc"], [prefix.key("b")], [prefix.key("b")]]
+        assert not (await objects.list(prefix, under="", folded=False, limit=9)).objects
+
+    async def test_what_cannot_be_deleted_is_no_success(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        for path in ("a", "b"):
+            await _put(objects, prefix, path)
+        _refusing(client, prefix.key("b"), codes=["AccessDenied"])
+        with pytest.raises(Internal):
+            await objects.delete_many(prefix, ["a", "b"])
+        page = await objects.list(prefix, under="", folded=False, limit=9)
+        assert [stored.path for stored in page.objects] == ["b"]
+
+    async def test_what_went_meanwhile_is_no_failure(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        for path in ("a", "b"):
+            await _put(objects, prefix, path)
+        asked = _refusing(client, prefix.key("b"), codes=["NoSuchKey"])
+        assert await objects.delete_many(prefix, ["a", "b"]) == 2
+        assert len(asked) == 1
+
+
+def _refusing(client: Any, key: str, *, codes: list[str]) -> list[list[str]]:
+    """Has requests that delete leave one key out, once for each code; the keys of every request."""
+    real, asked = client.delete_objects, []
+
+    def delete_objects(**arguments: Any) -> Any:
+        named = arguments["Delete"]["Objects"]
+        asked.append([each["Key"] for each in named])
+        if not codes:
+            return real(**arguments)
+        others = [each for each in named if each["Key"] != key]
+        if others:
+            real(**{**arguments, "Delete": {"Objects": others}})
+        return {"Errors": [{"Key": key, "Code": codes.pop(0), "Message": "no"}]}
+
+    client.delete_objects = delete_objects
+    return asked
