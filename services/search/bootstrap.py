@@ -51,7 +51,9 @@ async def build(settings: SearchSettings) -> Server:
             LIFECYCLE_SERVICE: LifecycleServicer(
                 IndexLifecycle(indexes, live_calls=runtime.live_calls)
             ),
-            transport_servicer.SERVICE: TransportServicer(EventTransport(indexes)),
+            transport_servicer.SERVICE: TransportServicer(
+                EventTransport(indexes), retention=retention
+            ),
         },
         background=(sweep.run, *opened.background),
         close=opened.close,

@@ -21,7 +21,9 @@ class EventRetentionServicer:
     ) -> event_retention_pb2.GetEventRetentionResponse:
         """GetEventRetention."""
         days = await self._retention.get(call.tenant)
-        return event_retention_pb2.GetEventRetentionResponse(event_retention=_message(days))
+        return event_retention_pb2.GetEventRetentionResponse(
+            event_retention=retention_message(days)
+        )
 
     async def update_event_retention(
         self, request: event_retention_pb2.UpdateEventRetentionRequest, call: Call
@@ -37,8 +39,11 @@ class EventRetentionServicer:
         days = await self._retention.update(
             call.tenant, name=asked.name, days=asked.days if mask else None, etag=asked.etag
         )
-        return event_retention_pb2.UpdateEventRetentionResponse(event_retention=_message(days))
+        return event_retention_pb2.UpdateEventRetentionResponse(
+            event_retention=retention_message(days)
+        )
 
 
-def _message(days: int) -> event_retention_pb2.EventRetention:
+def retention_message(days: int) -> event_retention_pb2.EventRetention:
+    """The message that tells of a tenant's retention."""
     return event_retention_pb2.EventRetention(name=NAME, days=days, etag=etag_of(days))
