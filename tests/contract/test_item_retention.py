@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -15,6 +15,7 @@ from services.data.analytics import Analytics, Counter
 from services.data.codec import NANOS
 from services.data.counter_expiry import DELETED_AT_ONCE, CounterExpiry
 from services.data.retention import ItemRetention
+from services.data.transport import Form, ItemTransport
 from services.table.guard import GuardedTable
 from services.table.ports import Range, Table
 from tests.contexts import make_context
@@ -157,6 +158,34 @@ async def test_a_sweep_ends_with_its_context(suite: Suite) -> None:
     )
     assert await ended.apply(MINE) == 0
     assert await suite.stored() == {day(40)}
+
+
+async def test_it_moves_with_the_items_and_is_in_no_archive(
+    suite: Suite,
+    table: Table,  # noqa: F811
+) -> None:
+    await suite.keep(30)
+    await suite.count(1)
+    transport = ItemTransport(table=suite.table)
+
+    async def read(form: Form) -> bytes:
+        return b"".join(
+            [each.lines async for each in transport.read(MINE, form, position=b"", max_bytes=0)]
+        )
+
+    portable, exact = await read(Form.PORTABLE), await read(Form.EXACT)
+    assert portable.count(b"\n") == 1
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield exact
+
+    with serving(NEIGHBOUR):
+        other = Suite(table, NEIGHBOUR)
+        lines = [line for line in exact.splitlines(keepends=True) if b"RETENTION" in line]
+        exact = b"".join(lines)
+        await ItemTransport(table=other.table).write(NEIGHBOUR, Form.EXACT, chunks())
+        arrived = await other.retention.get(NEIGHBOUR)
+    assert arrived == await suite.retention.get(MINE)
 
 
 async def test_another_tenants_items_are_refused(suite: Suite) -> None:
