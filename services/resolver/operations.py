@@ -44,7 +44,9 @@ AUDIENCES = frozenset({"data", "storage", "search"})
 
 DELEGATIONS: dict[tuple[str, str], Permissions] = {
     ("data", "storage"): Permissions(("objects.read", "objects.write")),
-    ("data", "data"): Permissions(("templates.read", "templates.write")),
+    ("data", "data"): Permissions(
+        ("templates.read", "templates.write", "analytics.read", "analytics.write")
+    ),
     ("storage", "storage"): Permissions(("objects.read", "objects.write")),
     ("search", "search"): Permissions(("events.read", "events.write")),
 }
