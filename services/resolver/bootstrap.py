@@ -54,8 +54,9 @@ from services.resolver.lifecycle.work import Tools
 from services.resolver.local_keys import LocalKeys
 from services.resolver.minting import ContextMinter
 from services.resolver.monitoring import TenantMetrics
-from services.resolver.operations import AUDIENCES, Resolution, Rotation, Tenants
+from services.resolver.operations import Rotation, Tenants
 from services.resolver.placements import Placements, places_of
+from services.resolver.resolution import AUDIENCES, Resolution
 from services.resolver.servicer import (
     ContextServicer,
     SigningKeyServicer,
