@@ -79,10 +79,11 @@ def _contents(folder: Path, part: Part) -> Iterator[str]:
 
 def _check(folder: Path, name: str, place: str, *, size: int, sha256: str) -> None:
     path, digest = folder / name, hashlib.sha256()
+    what = "" if place == name else f"{name} "
     if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
-        raise ArchiveError(place, f"{name} is missing")
+        raise ArchiveError(place, f"{what}is missing")
     with path.open("rb") as content:
         while chunk := content.read(_CHUNK_BYTES):
             digest.update(chunk)
     if (path.stat().st_size, digest.hexdigest()) != (size, sha256):
-        raise ArchiveError(place, f"{name} is not what was archived")
+        raise ArchiveError(place, f"{what}is not what was archived")

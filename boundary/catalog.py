@@ -44,7 +44,7 @@ from silo.resolver.v1 import (
     tenant_lifecycle_pb2,
     tenant_pb2,
 )
-from silo.search.v1 import event_pb2
+from silo.search.v1 import event_pb2, event_retention_pb2
 from silo.search.v1 import lifecycle_pb2 as search_lifecycle_pb2
 from silo.search.v1 import transport_pb2 as search_transport_pb2
 from silo.storage.v1 import audit_archive_pb2, object_lifecycle_pb2, object_pb2
@@ -88,6 +88,7 @@ FILES: dict[str, tuple[FileDescriptor, ...]] = {
     ),
     "search": (
         event_pb2.DESCRIPTOR,
+        event_retention_pb2.DESCRIPTOR,
         search_lifecycle_pb2.DESCRIPTOR,
         search_transport_pb2.DESCRIPTOR,
     ),

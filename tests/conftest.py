@@ -6,9 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from devstack.settings import inherited_environment
 from devstack.stack import Stack
+
+# The same examples in every run, however long each takes: a test that fails, fails for whoever looks at it.
+settings.register_profile("silo", derandomize=True, deadline=None)
+settings.load_profile("silo")
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import functools
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable
@@ -26,7 +28,9 @@ PLACEMENT = Placement(
 @functools.cache
 def signing_keys() -> SigningKeys:
     """One signing key for the test run."""
-    return SigningKeys(Path(tempfile.mkdtemp(prefix="silo-test-keys-")))
+    folder = tempfile.mkdtemp(prefix="silo-test-keys-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return SigningKeys(Path(folder))
 
 
 def mint_token(

@@ -54,6 +54,17 @@ KINDS: tuple[Kind, ...] = (
 )
 """The kinds, for their steps' names."""
 
+
+def moments(*kinds: Kind) -> list[str]:
+    """Of every step, the moment at which its beginning is recorded, and that at which its end is not yet."""
+    return [
+        f"{kind.name}/{step.name}:{moment}"
+        for kind in kinds
+        for step in kind.steps
+        for moment in ("begun", "worked")
+    ]
+
+
 OVER = (
     operation_pb2.OPERATION_STATE_SUCCEEDED,
     operation_pb2.OPERATION_STATE_CANCELLED,

@@ -43,7 +43,6 @@ class ObjectsEngine(_Part):
         accelerate: whether to use S3 Transfer Acceleration.
         tenant_keys: whether each tenant's objects are encrypted with a KMS key of its own, which must be there.
         threads: how many requests may be under way at once.
-        spread_exports: whether the parts of an export are spread over hashed prefixes (boundary/export_paths.py).
     """
 
     aws_region: Name
@@ -53,7 +52,6 @@ class ObjectsEngine(_Part):
     accelerate: bool = False
     tenant_keys: bool = False
     threads: int = Field(default=32, ge=1, le=512)
-    spread_exports: bool = False
 
 
 class KeysEngine(_Part):

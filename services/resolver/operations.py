@@ -46,6 +46,7 @@ DELEGATIONS: dict[tuple[str, str], Permissions] = {
     ("data", "storage"): Permissions(("objects.read", "objects.write")),
     ("data", "data"): Permissions(("templates.read", "templates.write")),
     ("storage", "storage"): Permissions(("objects.read", "objects.write")),
+    ("search", "search"): Permissions(("events.read", "events.write")),
 }
 """What a platform service (first) may do in another, or in itself without a caller (second)."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from boundary.context import current_context
 from boundary.errors import Unavailable
@@ -16,7 +17,12 @@ from services.search.opensearch_cluster import Cluster, client_of
 from services.search.opensearch_security import Impersonation, TenantRoles
 from services.search.opensearch_template import Sizing
 from services.search.ports import PurgeableIndexes
+from services.search.retention import EventRetentions
 from services.search.sqlite import SqliteIndexes
+
+
+class KeptIndexes(PurgeableIndexes, EventRetentions, Protocol):
+    """All that the service asks of an engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +35,7 @@ class OpenIndexes:
         close: what is called last; blocks.
     """
 
-    indexes: PurgeableIndexes
+    indexes: KeptIndexes
     background: tuple[Callable[[], Awaitable[None]], ...] = ()
     close: tuple[Callable[[], object], ...] = ()
 

@@ -32,12 +32,18 @@ from services.search import (
     opensearch_errors,
     opensearch_purge,
     opensearch_queries,
+    opensearch_retention,
     opensearch_snapshots,
     opensearch_template,
 )
-from services.search.opensearch_cluster import Cluster, Limits, connect
+from services.search.opensearch_cluster import Cluster, Limits, connect, pause
 from services.search.opensearch_documents import document_of
-from services.search.opensearch_errors import IndexExists, IndexMissing, SnapshotMissing
+from services.search.opensearch_errors import (
+    IndexExists,
+    IndexMissing,
+    SnapshotMissing,
+    VersionConflict,
+)
 from services.search.opensearch_refresh import SharedRefresh
 from services.search.opensearch_template import Sizing
 from services.search.ports import (
@@ -56,6 +62,7 @@ from services.search.ports import (
     UniqueRecipients,
     UniqueRecipientsResult,
 )
+from services.search.retention import Change, oldest_ms
 
 _OWNER_SECONDS = 60.0
 _MOST_OWNERS = 20_000
@@ -179,15 +186,7 @@ class OpenSearchIndexes:
 
     async def erase(self, index: SearchIndex, recipient_key: str, *, limit: int) -> int:
         """See PurgeableIndexes.erase."""
-        cluster = self._cluster(index)
-        try:
-            if not await self._owned(cluster, index):
-                return 0
-            await self._refresh(cluster, index)
-            return await opensearch_purge.erase(cluster, index, recipient_key, limit=limit)
-        except IndexMissing:
-            self._forget_owner(index)
-            return 0
+        return await self._erase(index, Filter(recipient_key=recipient_key), limit=limit)
 
     async def scrub(self, index: SearchIndex) -> None:
         """See PurgeableIndexes.scrub."""
@@ -195,6 +194,39 @@ class OpenSearchIndexes:
         if await self._owned(cluster, index):
             with contextlib.suppress(IndexMissing):
                 await opensearch_purge.expunge(cluster, index)
+
+    async def read_retention(self, index: SearchIndex) -> int:
+        """See EventRetentions.read_retention."""
+        cluster = self._cluster(index)
+        try:
+            if not await self._owned(cluster, index):
+                return 0
+            return await opensearch_retention.read(cluster, index)
+        except IndexMissing:
+            self._forget_owner(index)
+            return 0
+
+    async def change_retention(self, index: SearchIndex, change: Change) -> int:
+        """See EventRetentions.change_retention."""
+        cluster = self._cluster(index)
+        for _ in range(_TURNS):
+            if not await self._owned(cluster, index):
+                await self._create(cluster, index)
+            try:
+                return await opensearch_retention.change(cluster, index, change)
+            except IndexMissing:
+                self._forget_owner(index)
+            except VersionConflict:
+                await pause(0)  # somebody else's change came between
+        raise _unsteady()
+
+    async def expire(self, index: SearchIndex, *, now_ms: int, limit: int) -> int:
+        """See EventRetentions.expire."""
+        days = await self.read_retention(index)
+        if not days:
+            return 0
+        too_old = Filter(end_ms=oldest_ms(days, now_ms=now_ms))
+        return await self._erase(index, too_old, limit=limit)
 
     async def bulk(self, index: SearchIndex, documents: Sequence[Document]) -> Sequence[bool]:
         """See Indexes.bulk."""
@@ -297,6 +329,18 @@ class OpenSearchIndexes:
                 return plan.results(answer)
             extent = seen  # events came in before or behind the ranges
         raise _unsteady()
+
+    async def _erase(self, index: SearchIndex, filter_: Filter, *, limit: int) -> int:
+        """Deletes at most limit of the events that match; how many."""
+        cluster = self._cluster(index)
+        try:
+            if not await self._owned(cluster, index):
+                return 0
+            await self._refresh(cluster, index)
+            return await opensearch_purge.erase(cluster, index, filter_, limit=limit)
+        except IndexMissing:
+            self._forget_owner(index)
+            return 0
 
     async def _page(
         self,

@@ -39,6 +39,10 @@ class SnapshotMissing(Exception):
     """The point in time is no more, or never was."""
 
 
+class VersionConflict(Exception):
+    """The document that was to be written has changed meanwhile."""
+
+
 class ResourceMissing(Internal):
     """Something else is not there than an index or a snapshot; a defect where nobody expects it."""
 
@@ -60,6 +64,7 @@ def error_of(status: int, types: frozenset[str]) -> Exception:
         "index_not_found_exception": IndexMissing,
         "search_context_missing_exception": SnapshotMissing,
         "resource_already_exists_exception": IndexExists,
+        "version_conflict_engine_exception": VersionConflict,
     }
     for name, kind in known.items():
         if name in types:

@@ -1,4 +1,4 @@
-"""What is left of an index on OpenSearch, and taking one recipient's events out of it.
+"""What is left of an index on OpenSearch, and taking events out of it.
 
 What an index holds goes with it, its points in time too: the cluster frees the search contexts of an index that
 is deleted. Events that are deleted one by one leave the segments when these are merged, and the translog with the
@@ -42,8 +42,8 @@ async def survey(cluster: Cluster, index: SearchIndex, *, events: int, roles: in
     )
 
 
-async def erase(cluster: Cluster, index: SearchIndex, recipient_key: str, *, limit: int) -> int:
-    """Deletes at most limit events of a recipient; how many.
+async def erase(cluster: Cluster, index: SearchIndex, filter_: Filter, *, limit: int) -> int:
+    """Deletes at most limit of the events that match; how many.
 
     Raises:
         IndexMissing: the index is not there.
@@ -53,7 +53,7 @@ async def erase(cluster: Cluster, index: SearchIndex, recipient_key: str, *, lim
         "POST",
         f"/{index.name}/_search",
         {
-            "query": query_of(Filter(recipient_key=recipient_key), index.tenant_id),
+            "query": query_of(filter_, index.tenant_id),
             "_source": False,
             "size": limit,
         },

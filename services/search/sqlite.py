@@ -20,7 +20,12 @@ from boundary.guard import GuardViolation
 from boundary.ids import TenantId
 from boundary.scope import SearchIndex
 from services.embedded.sqlite import Database
-from services.search import sqlite_aggregates, sqlite_erasure, sqlite_statements
+from services.search import (
+    sqlite_aggregates,
+    sqlite_erasure,
+    sqlite_retention,
+    sqlite_statements,
+)
 from services.search.open_databases import OpenDatabases, files_of
 from services.search.ports import (
     Aggregation,
@@ -32,6 +37,7 @@ from services.search.ports import (
     Page,
     Position,
 )
+from services.search.retention import Change
 
 T = TypeVar("T")
 
@@ -69,15 +75,7 @@ class SqliteIndexes:
 
     async def bulk(self, index: SearchIndex, documents: Sequence[Document]) -> Sequence[bool]:
         """See Indexes.bulk."""
-        async with self._files.lend(self._path(index), create=True) as database:
-            assert database is not None  # noqa: S101 - it is made where it is not there
-
-            def write(connection: sqlite3.Connection) -> list[bool]:
-                connection.execute(sqlite_statements.CLAIM, (index.tenant_id,))
-                _require_owner(connection, index.tenant_id)
-                return _insert(connection, documents)
-
-            return await database.write(write)
+        return await self._make_and_write(index, lambda connection: _insert(connection, documents))
 
     async def search(
         self,
@@ -142,15 +140,11 @@ class SqliteIndexes:
 
     async def erase(self, index: SearchIndex, recipient_key: str, *, limit: int) -> int:
         """See PurgeableIndexes.erase."""
-
-        def write(connection: sqlite3.Connection) -> int:
-            if connection.execute(sqlite_statements.OWNER).fetchone() is None:
-                return 0
-            _require_owner(connection, index.tenant_id)
-            return sqlite_erasure.erase(connection, recipient_key, limit)
-
-        async with self._files.lend(self._path(index), create=False) as database:
-            return 0 if database is None else await database.write(write)
+        return await self._write(
+            index,
+            lambda connection: sqlite_erasure.erase(connection, recipient_key, limit),
+            otherwise=0,
+        )
 
     async def scrub(self, index: SearchIndex) -> None:
         """See PurgeableIndexes.scrub. Merging the words takes about a second for 300,000 events."""
@@ -162,6 +156,52 @@ class SqliteIndexes:
             if database is not None:
                 await database.write(merge)
                 await database.scrub()
+
+    async def read_retention(self, index: SearchIndex) -> int:
+        """See EventRetentions.read_retention."""
+        return await self._read(index, sqlite_retention.read, 0)
+
+    async def change_retention(self, index: SearchIndex, change: Change) -> int:
+        """See EventRetentions.change_retention."""
+        return await self._make_and_write(
+            index, lambda connection: sqlite_retention.change(connection, change)
+        )
+
+    async def expire(self, index: SearchIndex, *, now_ms: int, limit: int) -> int:
+        """See EventRetentions.expire."""
+        return await self._write(
+            index,
+            lambda connection: sqlite_retention.expire(connection, now_ms=now_ms, limit=limit),
+            otherwise=0,
+        )
+
+    async def _make_and_write(
+        self, index: SearchIndex, work: Callable[[sqlite3.Connection], T]
+    ) -> T:
+        """What work returns, once it is durable, in the index, which is made where it is not there."""
+        async with self._files.lend(self._path(index), create=True) as database:
+            assert database is not None  # noqa: S101 - it is made where it is not there
+
+            def write(connection: sqlite3.Connection) -> T:
+                connection.execute(sqlite_statements.CLAIM, (index.tenant_id,))
+                _require_owner(connection, index.tenant_id)
+                return work(connection)
+
+            return await database.write(write)
+
+    async def _write(
+        self, index: SearchIndex, work: Callable[[sqlite3.Connection], T], *, otherwise: T
+    ) -> T:
+        """What work returns, once it is durable, or otherwise where there is no index."""
+
+        def write(connection: sqlite3.Connection) -> T:
+            if connection.execute(sqlite_statements.OWNER).fetchone() is None:
+                return otherwise
+            _require_owner(connection, index.tenant_id)
+            return work(connection)
+
+        async with self._files.lend(self._path(index), create=False) as database:
+            return otherwise if database is None else await database.write(write)
 
     async def _read(
         self, index: SearchIndex, work: Callable[[sqlite3.Connection], T], otherwise: T

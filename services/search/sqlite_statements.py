@@ -39,10 +39,19 @@ CREATE TABLE IF NOT EXISTS payloads (
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (
     text, content = '', tokenize = 'unicode61 remove_diacritics 2'
 );
+CREATE TABLE IF NOT EXISTS deleted (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    highest_seq INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS retention (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    days INTEGER NOT NULL
+);
 COMMIT;
 """
 """One file is one tenant's index, and `owner` says whose. `seq` counts in the order of ingest: it only grows, so
-the highest one names a state of the index. One transaction, because each would cost a wait for the disk."""
+the highest one names a state of the index, and `deleted` keeps it where that event goes. One transaction, because
+each would cost a wait for the disk."""
 
 INSERT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)"
 INSERT_PAYLOAD = "INSERT INTO payloads VALUES (?, ?, ?, ?)"
@@ -52,6 +61,10 @@ OF_RECIPIENT = (
     "SELECT seq, recipient, subject, message_id, metadata FROM events JOIN payloads USING (seq)"
     " WHERE recipient_key = ? ORDER BY seq LIMIT ?"
 )
+OLDER_THAN = (
+    "SELECT seq, recipient, subject, message_id, metadata FROM events JOIN payloads USING (seq)"
+    " WHERE timestamp_ms < ? ORDER BY timestamp_ms LIMIT ?"
+)
 DELETE_EVENT = "DELETE FROM events WHERE seq = ?"
 DELETE_PAYLOAD = "DELETE FROM payloads WHERE seq = ?"
 DELETE_WORDS = "INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)"
@@ -60,7 +73,18 @@ DELETE_WORDS = "INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)"
 MERGE_WORDS = "INSERT INTO words (words) VALUES ('optimize')"
 """Until its parts are merged the index keeps the words of what was deleted, and the deletion beside them."""
 
-HIGHEST_SEQ = "SELECT coalesce(max(seq), 0) FROM events"
+HIGHEST_SEQ = (
+    "SELECT max(coalesce((SELECT max(seq) FROM events), 0),"
+    " coalesce((SELECT highest_seq FROM deleted), 0))"
+)
+KEEP_HIGHEST_SEQ = (
+    "INSERT INTO deleted VALUES (1, ?) ON CONFLICT (only)"
+    " DO UPDATE SET highest_seq = max(highest_seq, excluded.highest_seq)"
+)
+RETENTION = "SELECT days FROM retention"
+SET_RETENTION = (
+    "INSERT INTO retention VALUES (1, ?) ON CONFLICT (only) DO UPDATE SET days = excluded.days"
+)
 OWNER = "SELECT tenant_id FROM owner"
 CLAIM = "INSERT INTO owner VALUES (1, ?) ON CONFLICT DO NOTHING"
 

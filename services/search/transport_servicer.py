@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 
 from boundary.errors import InvalidArgument
 from boundary.interceptors.call import Call
+from services.search.retention import EventRetention
+from services.search.retention_servicer import retention_message
 from services.search.transport import EventTransport
 from silo.search.v1 import transport_pb2
 
@@ -15,8 +17,9 @@ SERVICE = transport_pb2.DESCRIPTOR.services_by_name["TransportService"].full_nam
 class TransportServicer:
     """silo.search.v1.TransportService."""
 
-    def __init__(self, transport: EventTransport) -> None:
+    def __init__(self, transport: EventTransport, *, retention: EventRetention) -> None:
         self._transport = transport
+        self._retention = retention
 
     async def read_events(
         self, request: transport_pb2.ReadEventsRequest, call: Call
@@ -46,6 +49,21 @@ class TransportServicer:
         """Adds events up."""
         total = await self._transport.summarize(call.tenant.index)
         return transport_pb2.SummarizeEventsResponse(count=total.count, digest=total.digest)
+
+    async def read_retention(
+        self, _: transport_pb2.ReadRetentionRequest, call: Call
+    ) -> transport_pb2.ReadRetentionResponse:
+        """Reads how long events are kept."""
+        days = await self._retention.get(call.tenant)
+        return transport_pb2.ReadRetentionResponse(event_retention=retention_message(days))
+
+    async def write_retention(
+        self, request: transport_pb2.WriteRetentionRequest, call: Call
+    ) -> transport_pb2.WriteRetentionResponse:
+        """Says how long events are kept."""
+        asked = request.event_retention.days
+        days = await self._retention.update(call.tenant, name="", days=asked, etag="")
+        return transport_pb2.WriteRetentionResponse(event_retention=retention_message(days))
 
 
 async def _chunks_of(

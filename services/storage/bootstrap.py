@@ -97,7 +97,9 @@ async def build(settings: StorageSettings) -> Server:
         servicers={
             "silo.storage.v1.ObjectService": ObjectServicer(operations),
             rule_servicer.SERVICE: rule_servicer.ObjectLifecycleServicer(lifecycles),
-            "silo.storage.v1.TransportService": TransportServicer(ObjectTransport(sealed)),
+            "silo.storage.v1.TransportService": TransportServicer(
+                ObjectTransport(sealed), lifecycles=lifecycles
+            ),
             "silo.storage.v1.LifecycleService": LifecycleServicer(
                 ObjectLifecycle(guarded, live_calls=runtime.live_calls, rules=lifecycles, ring=ring)
             ),

@@ -24,7 +24,9 @@ class ObjectLifecycleServicer:
     ) -> object_lifecycle_pb2.GetObjectLifecycleResponse:
         """GetObjectLifecycle."""
         rules = await self._lifecycles.get(call.tenant)
-        return object_lifecycle_pb2.GetObjectLifecycleResponse(object_lifecycle=_message(rules))
+        return object_lifecycle_pb2.GetObjectLifecycleResponse(
+            object_lifecycle=rules_message(rules)
+        )
 
     async def update_object_lifecycle(
         self, request: object_lifecycle_pb2.UpdateObjectLifecycleRequest, call: Call
@@ -40,13 +42,16 @@ class ObjectLifecycleServicer:
         rules = await self._lifecycles.update(
             call.tenant,
             name=asked.name,
-            rules=[_rule(each) for each in asked.rules] if mask else None,
+            rules=[rule_of(each) for each in asked.rules] if mask else None,
             etag=asked.etag,
         )
-        return object_lifecycle_pb2.UpdateObjectLifecycleResponse(object_lifecycle=_message(rules))
+        return object_lifecycle_pb2.UpdateObjectLifecycleResponse(
+            object_lifecycle=rules_message(rules)
+        )
 
 
-def _rule(message: object_lifecycle_pb2.ObjectLifecycleRule) -> Rule:
+def rule_of(message: object_lifecycle_pb2.ObjectLifecycleRule) -> Rule:
+    """The rule in a message."""
     return Rule(
         name=message.rule_id,
         under=message.folder,
@@ -56,7 +61,8 @@ def _rule(message: object_lifecycle_pb2.ObjectLifecycleRule) -> Rule:
     )
 
 
-def _message(rules: Sequence[Rule]) -> object_lifecycle_pb2.ObjectLifecycle:
+def rules_message(rules: Sequence[Rule]) -> object_lifecycle_pb2.ObjectLifecycle:
+    """The message that tells of a tenant's rules."""
     return object_lifecycle_pb2.ObjectLifecycle(
         name=NAME,
         rules=[

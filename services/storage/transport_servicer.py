@@ -21,6 +21,8 @@ from services.storage.attributes import (
 )
 from services.storage.paths import parse_path, parse_prefix
 from services.storage.ports import StoredObject
+from services.storage.rule_operations import ObjectLifecycles
+from services.storage.rule_servicer import rule_of, rules_message
 from services.storage.servicer import message_of
 from services.storage.transport import ObjectTransport, Piece, Place
 from silo.storage.v1 import object_pb2, transport_pb2
@@ -29,8 +31,9 @@ from silo.storage.v1 import object_pb2, transport_pb2
 class TransportServicer:
     """silo.storage.v1.TransportService."""
 
-    def __init__(self, transport: ObjectTransport) -> None:
+    def __init__(self, transport: ObjectTransport, *, lifecycles: ObjectLifecycles) -> None:
         self._transport = transport
+        self._lifecycles = lifecycles
 
     async def write_part(
         self, requests: AsyncIterator[transport_pb2.WritePartRequest], call: Call
@@ -136,6 +139,21 @@ class TransportServicer:
         return transport_pb2.SummarizeObjectsResponse(
             count=totals.sum.count, content_bytes=totals.content_bytes, digest=totals.sum.digest
         )
+
+    async def read_object_rules(
+        self, _: transport_pb2.ReadObjectRulesRequest, call: Call
+    ) -> transport_pb2.ReadObjectRulesResponse:
+        """ReadObjectRules."""
+        rules = await self._lifecycles.get(call.tenant)
+        return transport_pb2.ReadObjectRulesResponse(object_lifecycle=rules_message(rules))
+
+    async def write_object_rules(
+        self, request: transport_pb2.WriteObjectRulesRequest, call: Call
+    ) -> transport_pb2.WriteObjectRulesResponse:
+        """WriteObjectRules."""
+        rules = [rule_of(each) for each in request.object_lifecycle.rules]
+        written = await self._lifecycles.update(call.tenant, name="", rules=rules, etag="")
+        return transport_pb2.WriteObjectRulesResponse(object_lifecycle=rules_message(written))
 
     async def remove_objects(
         self, request: transport_pb2.RemoveObjectsRequest, call: Call

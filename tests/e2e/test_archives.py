@@ -10,14 +10,20 @@ import grpc
 import pytest
 
 from devstack.stack import Stack
+from services.resolver.lifecycle.archives.export import backup_kind, export_kind
+from services.resolver.lifecycle.archives.restore import Import
+from services.resolver.lifecycle.settling import Settle
 from silo.resolver.v1 import archive_pb2, archive_pb2_grpc, operation_pb2, tenant_pb2
 from tests.archives import Archivist, Resident
-from tests.lifecycle import ENVIRONMENT, files_with
+from tests.lifecycle import ENVIRONMENT, files_with, moments
 from tests.serving import reason_of
 
 SUCCEEDED = operation_pb2.OPERATION_STATE_SUCCEEDED
 CANCELLED = operation_pb2.OPERATION_STATE_CANCELLED
 FAILED = operation_pb2.OPERATION_STATE_FAILED
+
+_NONE: Any = None
+"""In place of parts that a kind's steps have no need of to be named."""
 
 
 @pytest.fixture(scope="module")
@@ -213,3 +219,36 @@ def test_backups_are_made_by_the_clock_and_the_newest_are_kept(
     over = archivist.over(archivist.bring_in("Otto-2", kept[-1], source="Otto"))
     assert over.state == SUCCEEDED, over
     assert clone.belongings() == otto.belongings()
+
+
+@pytest.mark.timeout(240)
+def test_a_resolver_that_is_killed_at_every_step_is_followed_by_one_that_finishes(
+    tmp_path: Any, stack_environment: Mapping[str, str]
+) -> None:
+    crashes = moments(
+        export_kind(_NONE), Import(_NONE, settle=Settle(seconds=0)).kind(), backup_kind(_NONE)
+    )
+    environment = {**stack_environment, **ENVIRONMENT, "SILO_CRASH_AT": ",".join(crashes)}
+    with Stack(
+        home=tmp_path, tenants=("Neighbour",), environment=environment, max_backoff=0.2
+    ) as stack:
+        archivist = Archivist(stack)
+        neighbour = Resident(stack, "Neighbour", mark="NEIGHBOUR-ar")
+        neighbour.furnish(1)
+        before = neighbour.belongings()
+        petra = settled(archivist, stack, "Petra")
+        petra.furnish(3)
+        exported = archivist.over(archivist.export("Petra"), seconds=60)
+        assert exported.state == SUCCEEDED, exported
+        clone = settled(archivist, stack, "Petra-2")
+        begun = archivist.bring_in("Petra-2", exported.archive, source="Petra")
+        assert archivist.over(begun, seconds=120).state == SUCCEEDED
+        assert clone.belongings() == petra.belongings()
+        backup = archivist.over(archivist.backup("Petra"), seconds=60)
+        assert backup.state == SUCCEEDED, backup
+        assert (tmp_path / "resolver" / "crashed").read_text().split() == crashes
+        restored = settled(archivist, stack, "Petra-3")
+        begun = archivist.bring_in("Petra-3", backup.archive, source="Petra")
+        assert archivist.over(begun, seconds=60).state == SUCCEEDED
+        assert restored.belongings() == petra.belongings()
+        assert neighbour.belongings() == before

@@ -22,20 +22,14 @@ from silo.resolver.v1 import (
     tenant_lifecycle_pb2,
     tenant_pb2,
 )
-from tests.lifecycle import ENVIRONMENT, KINDS, Inhabitant, Operator, files_with
+from tests.lifecycle import ENVIRONMENT, KINDS, Inhabitant, Operator, files_with, moments
 
 SUCCEEDED = operation_pb2.OPERATION_STATE_SUCCEEDED
 CANCELLED = operation_pb2.OPERATION_STATE_CANCELLED
 WAITING = operation_pb2.OPERATION_STATE_WAITING
 BLOCKED = operation_pb2.OPERATION_STATE_BLOCKED
 
-CRASHES = [
-    f"{kind.name}/{step.name}:{moment}"
-    for kind in KINDS
-    for step in kind.steps
-    for moment in ("begun", "worked")
-]
-"""Of every step, the moment at which its beginning is recorded, and that at which its end is not yet."""
+CRASHES = moments(*KINDS)
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +223,7 @@ def test_a_person_is_taken_out_of_everything_and_nobody_else(
         "read_back": True,
     }
     assert sections["events"]["events_deleted"] == 1
+    assert sections["mentions_left"]["archives"] == 0
     assert sections["objects"]["metadata_changed"] == 1
     told = f"{sections['subject']['salt']}person.zq@example.com".encode()
     assert sections["subject"]["sha256_of_salt_and_address"] == hashlib.sha256(told).hexdigest()

@@ -47,7 +47,11 @@ COLLECTIONS = {
     "Template": "templates",
     "RecipientList": "lists",
 }
-SINGLETONS = {"TenantConfig": "config", "ObjectLifecycle": "objectLifecycle"}
+SINGLETONS = {
+    "TenantConfig": "config",
+    "ObjectLifecycle": "objectLifecycle",
+    "EventRetention": "eventRetention",
+}
 EDGE_METHODS = [method for method in all_methods() if method.edge]
 OPERATOR_METHODS = [m for m in EDGE_METHODS if m.permission.startswith("platform.")]
 OWN_METHODS = [m for m in EDGE_METHODS if m.service == "resolver" and m not in OPERATOR_METHODS]
@@ -342,6 +346,8 @@ def _guess(
         return f"secret-{own}/"
     if name == "expire_days":
         return 1
+    if name == "days":
+        return 3_650
     if name == "email":
         return f"{world.canary}@example.com" if holder.name == "ListUsersRequest" else "b@x.example"
     if name.endswith("_address"):

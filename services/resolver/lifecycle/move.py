@@ -17,7 +17,7 @@ from boundary.archives import EVENTS, ITEMS, OBJECTS
 from boundary.context import ACTIVE, Placement
 from boundary.errors import FailedPrecondition
 from services.resolver.directory import Directory, Tenant, now_micros
-from services.resolver.lifecycle import carrying, removal
+from services.resolver.lifecycle import carrying, policies, removal
 from services.resolver.lifecycle.carrying import Carried, packed_position, position_in
 from services.resolver.lifecycle.kinds import Kind, Step
 from services.resolver.lifecycle.services import Access
@@ -87,6 +87,7 @@ class Move:
                 Step(name=ITEMS, do=partial(_copy, ITEMS, _copy_items)),
                 Step(name=EVENTS, do=partial(_copy, EVENTS, _copy_events)),
                 Step(name=OBJECTS, do=partial(_copy, OBJECTS, carrying.copy_objects)),
+                Step(name="policies", do=_copy_policies),
                 Step(name="verification", do=_verify),
                 Step(name="switch", do=_switch, final=True),
                 Step(name="settling-reads", do=self._settle.after_switch),
@@ -233,6 +234,11 @@ async def _copy(store: str, copy: _Copy, work: Work) -> None:
         work.progress(noted["count"], unit=store)
 
 
+async def _copy_policies(work: Work) -> None:
+    for store in _moving(work):
+        await policies.copy(work, store, origin=_origin(work), target=_target(work))
+
+
 async def _verify(work: Work) -> None:
     """Returns where both places have the same.
 
@@ -250,6 +256,13 @@ async def _verify(work: Work) -> None:
                 metadata={"store": store},
             )
         work.progress(number, len(moving), "stores")
+    for store in moving:
+        if not await policies.same(work, store, origin=_origin(work), target=_target(work)):
+            raise FailedPrecondition(
+                "MOVE_INCOMPLETE",
+                f"what happens by itself to {store} is not what it was",
+                metadata={"store": store},
+            )
 
 
 async def _summary(work: Work, store: str, placement: Placement) -> Any:

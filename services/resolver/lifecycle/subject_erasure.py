@@ -20,6 +20,8 @@ from boundary.ids import TenantId
 from boundary.subjects import DataSubject
 from services.resolver.certificates import SUBJECT_ERASURE, Certificates
 from services.resolver.directory import now_micros
+from services.resolver.lifecycle.archives.listing import archives_in
+from services.resolver.lifecycle.archives.parts import BACKUPS, EXPORTS
 from services.resolver.lifecycle.kinds import Kind, Step
 from services.resolver.lifecycle.removal import STREAM_SECONDS, Counts
 from services.resolver.lifecycle.work import Work
@@ -34,6 +36,7 @@ from silo.storage.v1 import lifecycle_pb2_grpc as storage_grpc
 NAME = SUBJECT_ERASURE
 
 _PURGE = "lifecycle.purge"
+_READ = "lifecycle.read"
 _NONCE_BYTES = 12
 _PASSES = 5
 
@@ -104,6 +107,7 @@ class SubjectErasure:
         for _ in range(_PASSES):
             left, mentions = await _traces(work, address)
             if not any(left.values()):
+                mentions["archives"] = await _archives(work)
                 await work.remember(verified_at=now_micros(), mentions=mentions)
                 return
             for erase in (_erase_items, _erase_objects, _erase_events):
@@ -176,6 +180,12 @@ async def _traces(work: Work, address: str) -> tuple[Counts, Counts]:
         "events": events.mention_count,
     }
     return left, mentions
+
+
+async def _archives(work: Work) -> int:
+    """How many archives there are: they are signed, and keep what was in them when they were written."""
+    storage = await work.at("storage", _READ)
+    return sum([len(await archives_in(storage, folder)) for folder in (BACKUPS, EXPORTS)])
 
 
 async def _last(told: AsyncIterator[Any]) -> Any:

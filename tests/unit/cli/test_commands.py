@@ -74,6 +74,8 @@ def test_all_the_promised_commands_are_there() -> None:
         ("templates", "content"),
         ("policies", "get-objects"),
         ("policies", "update-objects"),
+        ("policies", "get-events"),
+        ("policies", "update-events"),
     }
     promised |= {("entities", verb) for verb in ("batch-get", "batch-write", "transact")}
     promised |= {("analytics", "increment"), ("analytics", "report")}

@@ -12,6 +12,7 @@ SQLITE_ADAPTERS = {
     "services/search/open_databases.py",  # the search adapter: which index files are open
     "services/search/sqlite.py",
     "services/search/sqlite_erasure.py",
+    "services/search/sqlite_retention.py",
     "services/search/sqlite_aggregates.py",
     "services/storage/files_rules.py",  # the files adapter: what happens to objects by itself
     "services/storage/index.py",  # the files adapter: the objects' metadata

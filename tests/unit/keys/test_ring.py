@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,33 @@ async def test_tenants_purposes_and_versions_have_data_keys_of_their_own(ring):
     ]
     assert len(set(made)) == 4
     assert await read(ring) == made[0]
+
+
+async def test_each_place_of_a_tenant_has_data_keys_of_its_own(keeper):
+    """As while it is moved within a region: what one table's key encrypted, no other table's record opens."""
+    here, there = Records(), Records()
+    moved = make_context("A", key_version=1, placement=replace(A.placement, table="Other"))
+
+    class ByTable:
+        async def find(self, tenant, **which):
+            return await (here if tenant.placement == A.placement else there).find(tenant, **which)
+
+        async def add(self, tenant, wrapped, **which):
+            records = here if tenant.placement == A.placement else there
+            return await records.add(tenant, wrapped, **which)
+
+    ring = KeyRing(keeper, ByTable())
+    assert await write(ring, A) != await write(ring, moved)
+    assert await read(ring, A) != await read(ring, moved)
+    assert here.stored.keys() == there.stored.keys()
+
+
+async def test_what_is_forgotten_is_asked_for_again(ring, keeper):
+    first = await write(ring)
+    asked = keeper.unwraps
+    ring.forget(A.tenant_id)
+    assert await read(ring) == first
+    assert keeper.unwraps == asked + 1
 
 
 async def test_many_readers_ask_once_and_then_not_until_the_lifetime_is_over(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +192,23 @@ async def test_whatever_key_there_is_can_be_ended_again_and_again(tmp_path: Path
     assert await encryption.end(tenant()) == ended
     assert await Encryption({}).end(tenant()) is None
     keeper.close()
+
+
+async def test_the_keys_of_every_region_end_with_the_tenant(tmp_path: Path) -> None:
+    """A tenant that has moved left a key behind, so that it could come back."""
+    keepers = {name: LocalKeys(tmp_path / name) for name in ("local", "elsewhere", "never")}
+    encryption = Encryption(keepers)
+    origin = tenant(key_version=1)
+    await encryption.provide(origin)
+    moved = replace(origin, placement=replace(PLACEMENT, region="elsewhere"))
+    await encryption.provide(moved)
+    ended = await encryption.end(moved)
+    assert ended is not None
+    assert ended.state is KeyState.DESTROYED
+    for region in ("local", "elsewhere"):
+        key = tenant_key(origin.tenant_id, region=region)
+        described = await keepers[region].describe(key)
+        assert described is not None
+        assert described.state is KeyState.DESTROYED
+    for keeper in keepers.values():
+        keeper.close()

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from silo.policy.v1 import policy_pb2 as silo_dot_policy_dot_v1_dot_policy__pb2
+from silo.search.v1 import event_retention_pb2 as silo_dot_search_dot_v1_dot_event__retention__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esilo/search/v1/transport.proto\x12\x0esilo.search.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bsilo/policy/v1/policy.proto\"8\n\x11ReadEventsRequest\x12\x10\n\x08position\x18\x01 \x01(\x0c\x12\x11\n\tmax_bytes\x18\x02 \x01(\x03\"D\n\x12ReadEventsResponse\x12\r\n\x05lines\x18\x01 \x01(\x0c\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x10\n\x08position\x18\x03 \x01(\x0c\")\n\x12WriteEventsRequest\x12\x13\n\x05\x63hunk\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\"@\n\x13WriteEventsResponse\x12\x12\n\nline_count\x18\x01 \x01(\x03\x12\x15\n\rwritten_count\x18\x02 \x01(\x03\"\x18\n\x16SummarizeEventsRequest\"8\n\x17SummarizeEventsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x32\xf6\x02\n\x10TransportService\x12o\n\nReadEvents\x12!.silo.search.v1.ReadEventsRequest\x1a\".silo.search.v1.ReadEventsResponse\"\x18\xaa\xd4\x18\x14\n\x0elifecycle.read\x10\x02\x18\x01\x30\x01\x12s\n\x0bWriteEvents\x12\".silo.search.v1.WriteEventsRequest\x1a#.silo.search.v1.WriteEventsResponse\"\x19\xaa\xd4\x18\x15\n\x0flifecycle.write\x10\x02\x18\x01(\x01\x12|\n\x0fSummarizeEvents\x12&.silo.search.v1.SummarizeEventsRequest\x1a\'.silo.search.v1.SummarizeEventsResponse\"\x18\xaa\xd4\x18\x14\n\x0elifecycle.read\x10\x02\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esilo/search/v1/transport.proto\x12\x0esilo.search.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bsilo/policy/v1/policy.proto\x1a$silo/search/v1/event_retention.proto\"8\n\x11ReadEventsRequest\x12\x10\n\x08position\x18\x01 \x01(\x0c\x12\x11\n\tmax_bytes\x18\x02 \x01(\x03\"D\n\x12ReadEventsResponse\x12\r\n\x05lines\x18\x01 \x01(\x0c\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x10\n\x08position\x18\x03 \x01(\x0c\")\n\x12WriteEventsRequest\x12\x13\n\x05\x63hunk\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\"@\n\x13WriteEventsResponse\x12\x12\n\nline_count\x18\x01 \x01(\x03\x12\x15\n\rwritten_count\x18\x02 \x01(\x03\"\x16\n\x14ReadRetentionRequest\"P\n\x15ReadRetentionResponse\x12\x37\n\x0f\x65vent_retention\x18\x01 \x01(\x0b\x32\x1e.silo.search.v1.EventRetention\"V\n\x15WriteRetentionRequest\x12=\n\x0f\x65vent_retention\x18\x01 \x01(\x0b\x32\x1e.silo.search.v1.EventRetentionB\x04\xe2\x41\x01\x02\"Q\n\x16WriteRetentionResponse\x12\x37\n\x0f\x65vent_retention\x18\x01 \x01(\x0b\x32\x1e.silo.search.v1.EventRetention\"\x18\n\x16SummarizeEventsRequest\"8\n\x17SummarizeEventsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x32\xea\x04\n\x10TransportService\x12o\n\nReadEvents\x12!.silo.search.v1.ReadEventsRequest\x1a\".silo.search.v1.ReadEventsResponse\"\x18\xaa\xd4\x18\x14\n\x0elifecycle.read\x10\x02\x18\x01\x30\x01\x12s\n\x0bWriteEvents\x12\".silo.search.v1.WriteEventsRequest\x1a#.silo.search.v1.WriteEventsResponse\"\x19\xaa\xd4\x18\x15\n\x0flifecycle.write\x10\x02\x18\x01(\x01\x12v\n\rReadRetention\x12$.silo.search.v1.ReadRetentionRequest\x1a%.silo.search.v1.ReadRetentionResponse\"\x18\xaa\xd4\x18\x14\n\x0elifecycle.read\x10\x02\x18\x01\x12z\n\x0eWriteRetention\x12%.silo.search.v1.WriteRetentionRequest\x1a&.silo.search.v1.WriteRetentionResponse\"\x19\xaa\xd4\x18\x15\n\x0flifecycle.write\x10\x02\x18\x01\x12|\n\x0fSummarizeEvents\x12&.silo.search.v1.SummarizeEventsRequest\x1a\'.silo.search.v1.SummarizeEventsResponse\"\x18\xaa\xd4\x18\x14\n\x0elifecycle.read\x10\x02\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,24 +36,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WRITEEVENTSREQUEST'].fields_by_name['chunk']._loaded_options = None
   _globals['_WRITEEVENTSREQUEST'].fields_by_name['chunk']._serialized_options = b'\342A\001\002'
+  _globals['_WRITERETENTIONREQUEST'].fields_by_name['event_retention']._loaded_options = None
+  _globals['_WRITERETENTIONREQUEST'].fields_by_name['event_retention']._serialized_options = b'\342A\001\002'
   _globals['_TRANSPORTSERVICE'].methods_by_name['ReadEvents']._loaded_options = None
   _globals['_TRANSPORTSERVICE'].methods_by_name['ReadEvents']._serialized_options = b'\252\324\030\024\n\016lifecycle.read\020\002\030\001'
   _globals['_TRANSPORTSERVICE'].methods_by_name['WriteEvents']._loaded_options = None
   _globals['_TRANSPORTSERVICE'].methods_by_name['WriteEvents']._serialized_options = b'\252\324\030\025\n\017lifecycle.write\020\002\030\001'
+  _globals['_TRANSPORTSERVICE'].methods_by_name['ReadRetention']._loaded_options = None
+  _globals['_TRANSPORTSERVICE'].methods_by_name['ReadRetention']._serialized_options = b'\252\324\030\024\n\016lifecycle.read\020\002\030\001'
+  _globals['_TRANSPORTSERVICE'].methods_by_name['WriteRetention']._loaded_options = None
+  _globals['_TRANSPORTSERVICE'].methods_by_name['WriteRetention']._serialized_options = b'\252\324\030\025\n\017lifecycle.write\020\002\030\001'
   _globals['_TRANSPORTSERVICE'].methods_by_name['SummarizeEvents']._loaded_options = None
   _globals['_TRANSPORTSERVICE'].methods_by_name['SummarizeEvents']._serialized_options = b'\252\324\030\024\n\016lifecycle.read\020\002\030\001'
-  _globals['_READEVENTSREQUEST']._serialized_start=112
-  _globals['_READEVENTSREQUEST']._serialized_end=168
-  _globals['_READEVENTSRESPONSE']._serialized_start=170
-  _globals['_READEVENTSRESPONSE']._serialized_end=238
-  _globals['_WRITEEVENTSREQUEST']._serialized_start=240
-  _globals['_WRITEEVENTSREQUEST']._serialized_end=281
-  _globals['_WRITEEVENTSRESPONSE']._serialized_start=283
-  _globals['_WRITEEVENTSRESPONSE']._serialized_end=347
-  _globals['_SUMMARIZEEVENTSREQUEST']._serialized_start=349
-  _globals['_SUMMARIZEEVENTSREQUEST']._serialized_end=373
-  _globals['_SUMMARIZEEVENTSRESPONSE']._serialized_start=375
-  _globals['_SUMMARIZEEVENTSRESPONSE']._serialized_end=431
-  _globals['_TRANSPORTSERVICE']._serialized_start=434
-  _globals['_TRANSPORTSERVICE']._serialized_end=808
+  _globals['_READEVENTSREQUEST']._serialized_start=150
+  _globals['_READEVENTSREQUEST']._serialized_end=206
+  _globals['_READEVENTSRESPONSE']._serialized_start=208
+  _globals['_READEVENTSRESPONSE']._serialized_end=276
+  _globals['_WRITEEVENTSREQUEST']._serialized_start=278
+  _globals['_WRITEEVENTSREQUEST']._serialized_end=319
+  _globals['_WRITEEVENTSRESPONSE']._serialized_start=321
+  _globals['_WRITEEVENTSRESPONSE']._serialized_end=385
+  _globals['_READRETENTIONREQUEST']._serialized_start=387
+  _globals['_READRETENTIONREQUEST']._serialized_end=409
+  _globals['_READRETENTIONRESPONSE']._serialized_start=411
+  _globals['_READRETENTIONRESPONSE']._serialized_end=491
+  _globals['_WRITERETENTIONREQUEST']._serialized_start=493
+  _globals['_WRITERETENTIONREQUEST']._serialized_end=579
+  _globals['_WRITERETENTIONRESPONSE']._serialized_start=581
+  _globals['_WRITERETENTIONRESPONSE']._serialized_end=662
+  _globals['_SUMMARIZEEVENTSREQUEST']._serialized_start=664
+  _globals['_SUMMARIZEEVENTSREQUEST']._serialized_end=688
+  _globals['_SUMMARIZEEVENTSRESPONSE']._serialized_start=690
+  _globals['_SUMMARIZEEVENTSRESPONSE']._serialized_end=746
+  _globals['_TRANSPORTSERVICE']._serialized_start=749
+  _globals['_TRANSPORTSERVICE']._serialized_end=1367
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ own work alone.
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from silo.search.v1 import event_retention_pb2 as _event_retention_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -121,6 +122,95 @@ class WriteEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WriteEventsResponse: _TypeAlias = WriteEventsResponse  # noqa: Y015
+
+@_typing.final
+class ReadRetentionRequest(_message.Message):
+    """Asks for the retention."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadRetentionRequest: _TypeAlias = ReadRetentionRequest  # noqa: Y015
+
+@_typing.final
+class ReadRetentionResponse(_message.Message):
+    """The retention."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_RETENTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event_retention(self) -> _event_retention_pb2.EventRetention:
+        """The retention."""
+
+    def __init__(
+        self,
+        *,
+        event_retention: _event_retention_pb2.EventRetention | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_retention", b"event_retention"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_retention", b"event_retention"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadRetentionResponse: _TypeAlias = ReadRetentionResponse  # noqa: Y015
+
+@_typing.final
+class WriteRetentionRequest(_message.Message):
+    """Gives a retention."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_RETENTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event_retention(self) -> _event_retention_pb2.EventRetention:
+        """The retention; name and etag do not count."""
+
+    def __init__(
+        self,
+        *,
+        event_retention: _event_retention_pb2.EventRetention | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_retention", b"event_retention"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_retention", b"event_retention"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteRetentionRequest: _TypeAlias = WriteRetentionRequest  # noqa: Y015
+
+@_typing.final
+class WriteRetentionResponse(_message.Message):
+    """The retention as it is then."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_RETENTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event_retention(self) -> _event_retention_pb2.EventRetention:
+        """The retention."""
+
+    def __init__(
+        self,
+        *,
+        event_retention: _event_retention_pb2.EventRetention | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_retention", b"event_retention"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_retention", b"event_retention"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteRetentionResponse: _TypeAlias = WriteRetentionResponse  # noqa: Y015
 
 @_typing.final
 class SummarizeEventsRequest(_message.Message):

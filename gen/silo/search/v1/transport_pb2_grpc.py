@@ -45,6 +45,16 @@ class TransportServiceStub:
                 request_serializer=silo_dot_search_dot_v1_dot_transport__pb2.WriteEventsRequest.SerializeToString,
                 response_deserializer=silo_dot_search_dot_v1_dot_transport__pb2.WriteEventsResponse.FromString,
                 _registered_method=True)
+        self.ReadRetention = channel.unary_unary(
+                '/silo.search.v1.TransportService/ReadRetention',
+                request_serializer=silo_dot_search_dot_v1_dot_transport__pb2.ReadRetentionRequest.SerializeToString,
+                response_deserializer=silo_dot_search_dot_v1_dot_transport__pb2.ReadRetentionResponse.FromString,
+                _registered_method=True)
+        self.WriteRetention = channel.unary_unary(
+                '/silo.search.v1.TransportService/WriteRetention',
+                request_serializer=silo_dot_search_dot_v1_dot_transport__pb2.WriteRetentionRequest.SerializeToString,
+                response_deserializer=silo_dot_search_dot_v1_dot_transport__pb2.WriteRetentionResponse.FromString,
+                _registered_method=True)
         self.SummarizeEvents = channel.unary_unary(
                 '/silo.search.v1.TransportService/SummarizeEvents',
                 request_serializer=silo_dot_search_dot_v1_dot_transport__pb2.SummarizeEventsRequest.SerializeToString,
@@ -70,6 +80,20 @@ class TransportServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadRetention(self, request, context):
+        """Reads how long the tenant's events are kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteRetention(self, request, context):
+        """Says how long the tenant's events are kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SummarizeEvents(self, request, context):
         """Counts the tenant's events and adds up their digests, in whatever order the index gives them.
         """
@@ -89,6 +113,16 @@ def add_TransportServiceServicer_to_server(servicer, server):
                     servicer.WriteEvents,
                     request_deserializer=silo_dot_search_dot_v1_dot_transport__pb2.WriteEventsRequest.FromString,
                     response_serializer=silo_dot_search_dot_v1_dot_transport__pb2.WriteEventsResponse.SerializeToString,
+            ),
+            'ReadRetention': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadRetention,
+                    request_deserializer=silo_dot_search_dot_v1_dot_transport__pb2.ReadRetentionRequest.FromString,
+                    response_serializer=silo_dot_search_dot_v1_dot_transport__pb2.ReadRetentionResponse.SerializeToString,
+            ),
+            'WriteRetention': grpc.unary_unary_rpc_method_handler(
+                    servicer.WriteRetention,
+                    request_deserializer=silo_dot_search_dot_v1_dot_transport__pb2.WriteRetentionRequest.FromString,
+                    response_serializer=silo_dot_search_dot_v1_dot_transport__pb2.WriteRetentionResponse.SerializeToString,
             ),
             'SummarizeEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.SummarizeEvents,
@@ -151,6 +185,60 @@ class TransportService:
             '/silo.search.v1.TransportService/WriteEvents',
             silo_dot_search_dot_v1_dot_transport__pb2.WriteEventsRequest.SerializeToString,
             silo_dot_search_dot_v1_dot_transport__pb2.WriteEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadRetention(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/silo.search.v1.TransportService/ReadRetention',
+            silo_dot_search_dot_v1_dot_transport__pb2.ReadRetentionRequest.SerializeToString,
+            silo_dot_search_dot_v1_dot_transport__pb2.ReadRetentionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteRetention(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/silo.search.v1.TransportService/WriteRetention',
+            silo_dot_search_dot_v1_dot_transport__pb2.WriteRetentionRequest.SerializeToString,
+            silo_dot_search_dot_v1_dot_transport__pb2.WriteRetentionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class TransportServiceStub:
     """Reads events out, the oldest first, from a position on, until about max_bytes are read."""
     WriteEvents: _grpc.StreamUnaryMultiCallable[_transport_pb2.WriteEventsRequest, _transport_pb2.WriteEventsResponse]
     """Writes events in. Writing the same lines again changes nothing."""
+    ReadRetention: _grpc.UnaryUnaryMultiCallable[_transport_pb2.ReadRetentionRequest, _transport_pb2.ReadRetentionResponse]
+    """Reads how long the tenant's events are kept."""
+    WriteRetention: _grpc.UnaryUnaryMultiCallable[_transport_pb2.WriteRetentionRequest, _transport_pb2.WriteRetentionResponse]
+    """Says how long the tenant's events are kept."""
     SummarizeEvents: _grpc.UnaryUnaryMultiCallable[_transport_pb2.SummarizeEventsRequest, _transport_pb2.SummarizeEventsResponse]
     """Counts the tenant's events and adds up their digests, in whatever order the index gives them."""
 
@@ -51,6 +55,10 @@ class TransportServiceAsyncStub(TransportServiceStub):
     """Reads events out, the oldest first, from a position on, until about max_bytes are read."""
     WriteEvents: _aio.StreamUnaryMultiCallable[_transport_pb2.WriteEventsRequest, _transport_pb2.WriteEventsResponse]  # type: ignore[assignment]
     """Writes events in. Writing the same lines again changes nothing."""
+    ReadRetention: _aio.UnaryUnaryMultiCallable[_transport_pb2.ReadRetentionRequest, _transport_pb2.ReadRetentionResponse]  # type: ignore[assignment]
+    """Reads how long the tenant's events are kept."""
+    WriteRetention: _aio.UnaryUnaryMultiCallable[_transport_pb2.WriteRetentionRequest, _transport_pb2.WriteRetentionResponse]  # type: ignore[assignment]
+    """Says how long the tenant's events are kept."""
     SummarizeEvents: _aio.UnaryUnaryMultiCallable[_transport_pb2.SummarizeEventsRequest, _transport_pb2.SummarizeEventsResponse]  # type: ignore[assignment]
     """Counts the tenant's events and adds up their digests, in whatever order the index gives them."""
 
@@ -72,6 +80,22 @@ class TransportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_transport_pb2.WriteEventsResponse, _abc.Awaitable[_transport_pb2.WriteEventsResponse]]:
         """Writes events in. Writing the same lines again changes nothing."""
+
+    @_abc_1.abstractmethod
+    def ReadRetention(
+        self,
+        request: _transport_pb2.ReadRetentionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_transport_pb2.ReadRetentionResponse, _abc.Awaitable[_transport_pb2.ReadRetentionResponse]]:
+        """Reads how long the tenant's events are kept."""
+
+    @_abc_1.abstractmethod
+    def WriteRetention(
+        self,
+        request: _transport_pb2.WriteRetentionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_transport_pb2.WriteRetentionResponse, _abc.Awaitable[_transport_pb2.WriteRetentionResponse]]:
+        """Says how long the tenant's events are kept."""
 
     @_abc_1.abstractmethod
     def SummarizeEvents(

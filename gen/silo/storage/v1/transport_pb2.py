@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from silo.policy.v1 import policy_pb2 as silo_dot_policy_dot_v1_dot_policy__pb2
 from silo.storage.v1 import object_pb2 as silo_dot_storage_dot_v1_dot_object__pb2
+from silo.storage.v1 import object_lifecycle_pb2 as silo_dot_storage_dot_v1_dot_object__lifecycle__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsilo/storage/v1/transport.proto\x12\x0fsilo.storage.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bsilo/policy/v1/policy.proto\x1a\x1csilo/storage/v1/object.proto\";\n\x10WritePartRequest\x12\x0e\n\x04path\x18\x01 \x01(\tH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"1\n\x11WritePartResponse\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0e\n\x06sha256\x18\x02 \x01(\t\"7\n\x0fReadPartRequest\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x10\n\x08if_match\x18\x02 \x01(\t\"V\n\x10ReadPartResponse\x12)\n\x06object\x18\x01 \x01(\x0b\x32\x17.silo.storage.v1.ObjectH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\'\n\x11\x44igestPartRequest\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"@\n\x12\x44igestPartResponse\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"=\n\x13ListArchivesRequest\x12\x14\n\x06\x66older\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x10\n\x08position\x18\x02 \x01(\x0c\"/\n\rArchiveFolder\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"Z\n\x14ListArchivesResponse\x12\x30\n\x08\x61rchives\x18\x01 \x03(\x0b\x32\x1e.silo.storage.v1.ArchiveFolder\x12\x10\n\x08position\x18\x02 \x01(\x0c\"S\n\x15\x41rchiveObjectsRequest\x12\x15\n\x07\x61rchive\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x10\n\x08position\x18\x02 \x01(\x0c\x12\x11\n\tmax_count\x18\x03 \x01(\x03\"_\n\x16\x41rchiveObjectsResponse\x12\r\n\x05lines\x18\x01 \x01(\x0c\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x15\n\rcontent_bytes\x18\x03 \x01(\x03\x12\x10\n\x08position\x18\x04 \x01(\x0c\"n\n\x15RestoreObjectsRequest\x12\x15\n\x07\x61rchive\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04part\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08if_match\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\nskip_count\x18\x04 \x01(\x03\"C\n\x16RestoreObjectsResponse\x12\x12\n\ndone_count\x18\x01 \x01(\x03\x12\x15\n\rcontent_bytes\x18\x02 \x01(\x03\"I\n\x12ReadObjectsRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x0c\x12\x11\n\tmax_bytes\x18\x03 \x01(\x03\"m\n\x13ReadObjectsResponse\x12)\n\x06object\x18\x01 \x01(\x0b\x32\x17.silo.storage.v1.ObjectH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x12\n\x08position\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04part\"Y\n\x13WriteObjectsRequest\x12)\n\x06object\x18\x01 \x01(\x0b\x32\x17.silo.storage.v1.ObjectH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"<\n\x14WriteObjectsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x15\n\rcontent_bytes\x18\x02 \x01(\x03\"3\n\x17SummarizeObjectsRequest\x12\x18\n\x10without_archives\x18\x01 \x01(\x08\"P\n\x18SummarizeObjectsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x15\n\rcontent_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\"\'\n\x14RemoveObjectsRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\"&\n\x15RemoveObjectsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x32\x89\n\n\x10TransportService\x12u\n\tWritePart\x12!.silo.storage.v1.WritePartRequest\x1a\".silo.storage.v1.WritePartResponse\"\x1f\xaa\xd4\x18\x1b\n\x0flifecycle.write\x10\x02\x18\x01\"\x04path(\x01\x12q\n\x08ReadPart\x12 .silo.storage.v1.ReadPartRequest\x1a!.silo.storage.v1.ReadPartResponse\"\x1e\xaa\xd4\x18\x1a\n\x0elifecycle.read\x10\x02\x18\x01\"\x04path0\x01\x12u\n\nDigestPart\x12\".silo.storage.v1.DigestPartRequest\x1a#.silo.storage.v1.DigestPartResponse\"\x1e\xaa\xd4\x18\x1a\n\x0elifecycle.read\x10\x02\x18\x01\"\x04path\x12}\n\x0cListArchives\x12$.silo.storage.v1.ListArchivesRequest\x1a%.silo.storage.v1.ListArchivesResponse\" \xaa\xd4\x18\x1c\n\x0elifecycle.read\x10\x02\x18\x01\"\x06\x66older\x12\x87\x01\n\x0e\x41rchiveObjects\x12&.silo.storage.v1.ArchiveObjectsRequest\x1a\'.silo.storage.v1.ArchiveObjectsResponse\"\"\xaa\xd4\x18\x1e\n\x0flifecycle.write\x10\x02\x18\x01\"\x07\x61rchive0\x01\x12\x87\x01\n\x0eRestoreObjects\x12&.silo.storage.v1.RestoreObjectsRequest\x1a\'.silo.storage.v1.RestoreObjectsResponse\"\"\xaa\xd4\x18\x1e\n\x0flifecycle.write\x10\x02\x18\x01\"\x07\x61rchive0\x01\x12|\n\x0bReadObjects\x12#.silo.storage.v1.ReadObjectsRequest\x1a$.silo.storage.v1.ReadObjectsResponse\" \xaa\xd4\x18\x1c\n\x0elifecycle.read\x10\x02\x18\x01\"\x06prefix0\x01\x12x\n\x0cWriteObjects\x12$.silo.storage.v1.WriteObjectsRequest\x1a%.silo.storage.v1.WriteObjectsResponse\"\x19\xaa\xd4\x18\x15\n\x0flifecycle.write\x10\x02\x18\x01(\x01\x12\x81\x01\n\x10SummarizeObjects\x12(.silo.storage.v1.SummarizeObjectsRequest\x1a).silo.storage.v1.SummarizeObjectsResponse\"\x18\xaa\xd4\x18\x14\n\x0elifecycle.read\x10\x02\x18\x01\x12\x84\x01\n\rRemoveObjects\x12%.silo.storage.v1.RemoveObjectsRequest\x1a&.silo.storage.v1.RemoveObjectsResponse\"\"\xaa\xd4\x18\x1e\n\x0flifecycle.write\x10\x02\x18\x01\"\x07\x61rchive0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsilo/storage/v1/transport.proto\x12\x0fsilo.storage.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bsilo/policy/v1/policy.proto\x1a\x1csilo/storage/v1/object.proto\x1a&silo/storage/v1/object_lifecycle.proto\";\n\x10WritePartRequest\x12\x0e\n\x04path\x18\x01 \x01(\tH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"1\n\x11WritePartResponse\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0e\n\x06sha256\x18\x02 \x01(\t\"7\n\x0fReadPartRequest\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x10\n\x08if_match\x18\x02 \x01(\t\"V\n\x10ReadPartResponse\x12)\n\x06object\x18\x01 \x01(\x0b\x32\x17.silo.storage.v1.ObjectH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\'\n\x11\x44igestPartRequest\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"@\n\x12\x44igestPartResponse\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"=\n\x13ListArchivesRequest\x12\x14\n\x06\x66older\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x10\n\x08position\x18\x02 \x01(\x0c\"/\n\rArchiveFolder\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"Z\n\x14ListArchivesResponse\x12\x30\n\x08\x61rchives\x18\x01 \x03(\x0b\x32\x1e.silo.storage.v1.ArchiveFolder\x12\x10\n\x08position\x18\x02 \x01(\x0c\"S\n\x15\x41rchiveObjectsRequest\x12\x15\n\x07\x61rchive\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x10\n\x08position\x18\x02 \x01(\x0c\x12\x11\n\tmax_count\x18\x03 \x01(\x03\"_\n\x16\x41rchiveObjectsResponse\x12\r\n\x05lines\x18\x01 \x01(\x0c\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x15\n\rcontent_bytes\x18\x03 \x01(\x03\x12\x10\n\x08position\x18\x04 \x01(\x0c\"n\n\x15RestoreObjectsRequest\x12\x15\n\x07\x61rchive\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04part\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08if_match\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\nskip_count\x18\x04 \x01(\x03\"C\n\x16RestoreObjectsResponse\x12\x12\n\ndone_count\x18\x01 \x01(\x03\x12\x15\n\rcontent_bytes\x18\x02 \x01(\x03\"I\n\x12ReadObjectsRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x0c\x12\x11\n\tmax_bytes\x18\x03 \x01(\x03\"m\n\x13ReadObjectsResponse\x12)\n\x06object\x18\x01 \x01(\x0b\x32\x17.silo.storage.v1.ObjectH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x12\n\x08position\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04part\"Y\n\x13WriteObjectsRequest\x12)\n\x06object\x18\x01 \x01(\x0b\x32\x17.silo.storage.v1.ObjectH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"<\n\x14WriteObjectsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x15\n\rcontent_bytes\x18\x02 \x01(\x03\"\x18\n\x16ReadObjectRulesRequest\"U\n\x17ReadObjectRulesResponse\x12:\n\x10object_lifecycle\x18\x01 \x01(\x0b\x32 .silo.storage.v1.ObjectLifecycle\"[\n\x17WriteObjectRulesRequest\x12@\n\x10object_lifecycle\x18\x01 \x01(\x0b\x32 .silo.storage.v1.ObjectLifecycleB\x04\xe2\x41\x01\x02\"V\n\x18WriteObjectRulesResponse\x12:\n\x10object_lifecycle\x18\x01 \x01(\x0b\x32 .silo.storage.v1.ObjectLifecycle\"3\n\x17SummarizeObjectsRequest\x12\x18\n\x10without_archives\x18\x01 \x01(\x08\"P\n\x18SummarizeObjectsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x15\n\rcontent_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\"\'\n\x14RemoveObjectsRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\"&\n\x15RemoveObjectsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x32\x8e\x0c\n\x10TransportService\x12u\n\tWritePart\x12!.silo.storage.v1.WritePartRequest\x1a\".silo.storage.v1.WritePartResponse\"\x1f\xaa\xd4\x18\x1b\n\x0flifecycle.write\x10\x02\x18\x01\"\x04path(\x01\x12q\n\x08ReadPart\x12 .silo.storage.v1.ReadPartRequest\x1a!.silo.storage.v1.ReadPartResponse\"\x1e\xaa\xd4\x18\x1a\n\x0elifecycle.read\x10\x02\x18\x01\"\x04path0\x01\x12u\n\nDigestPart\x12\".silo.storage.v1.DigestPartRequest\x1a#.silo.storage.v1.DigestPartResponse\"\x1e\xaa\xd4\x18\x1a\n\x0elifecycle.read\x10\x02\x18\x01\"\x04path\x12}\n\x0cListArchives\x12$.silo.storage.v1.ListArchivesRequest\x1a%.silo.storage.v1.ListArchivesResponse\" \xaa\xd4\x18\x1c\n\x0elifecycle.read\x10\x02\x18\x01\"\x06\x66older\x12\x87\x01\n\x0e\x41rchiveObjects\x12&.silo.storage.v1.ArchiveObjectsRequest\x1a\'.silo.storage.v1.ArchiveObjectsResponse\"\"\xaa\xd4\x18\x1e\n\x0flifecycle.write\x10\x02\x18\x01\"\x07\x61rchive0\x01\x12\x87\x01\n\x0eRestoreObjects\x12&.silo.storage.v1.RestoreObjectsRequest\x1a\'.silo.storage.v1.RestoreObjectsResponse\"\"\xaa\xd4\x18\x1e\n\x0flifecycle.write\x10\x02\x18\x01\"\x07\x61rchive0\x01\x12|\n\x0bReadObjects\x12#.silo.storage.v1.ReadObjectsRequest\x1a$.silo.storage.v1.ReadObjectsResponse\" \xaa\xd4\x18\x1c\n\x0elifecycle.read\x10\x02\x18\x01\"\x06prefix0\x01\x12x\n\x0cWriteObjects\x12$.silo.storage.v1.WriteObjectsRequest\x1a%.silo.storage.v1.WriteObjectsResponse\"\x19\xaa\xd4\x18\x15\n\x0flifecycle.write\x10\x02\x18\x01(\x01\x12~\n\x0fReadObjectRules\x12\'.silo.storage.v1.ReadObjectRulesRequest\x1a(.silo.storage.v1.ReadObjectRulesResponse\"\x18\xaa\xd4\x18\x14\n\x0elifecycle.read\x10\x02\x18\x01\x12\x82\x01\n\x10WriteObjectRules\x12(.silo.storage.v1.WriteObjectRulesRequest\x1a).silo.storage.v1.WriteObjectRulesResponse\"\x19\xaa\xd4\x18\x15\n\x0flifecycle.write\x10\x02\x18\x01\x12\x81\x01\n\x10SummarizeObjects\x12(.silo.storage.v1.SummarizeObjectsRequest\x1a).silo.storage.v1.SummarizeObjectsResponse\"\x18\xaa\xd4\x18\x14\n\x0elifecycle.read\x10\x02\x18\x01\x12\x84\x01\n\rRemoveObjects\x12%.silo.storage.v1.RemoveObjectsRequest\x1a&.silo.storage.v1.RemoveObjectsResponse\"\"\xaa\xd4\x18\x1e\n\x0flifecycle.write\x10\x02\x18\x01\"\x07\x61rchive0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +49,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESTOREOBJECTSREQUEST'].fields_by_name['part']._serialized_options = b'\342A\001\002'
   _globals['_RESTOREOBJECTSREQUEST'].fields_by_name['if_match']._loaded_options = None
   _globals['_RESTOREOBJECTSREQUEST'].fields_by_name['if_match']._serialized_options = b'\342A\001\002'
+  _globals['_WRITEOBJECTRULESREQUEST'].fields_by_name['object_lifecycle']._loaded_options = None
+  _globals['_WRITEOBJECTRULESREQUEST'].fields_by_name['object_lifecycle']._serialized_options = b'\342A\001\002'
   _globals['_TRANSPORTSERVICE'].methods_by_name['WritePart']._loaded_options = None
   _globals['_TRANSPORTSERVICE'].methods_by_name['WritePart']._serialized_options = b'\252\324\030\033\n\017lifecycle.write\020\002\030\001\"\004path'
   _globals['_TRANSPORTSERVICE'].methods_by_name['ReadPart']._loaded_options = None
@@ -64,52 +67,64 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRANSPORTSERVICE'].methods_by_name['ReadObjects']._serialized_options = b'\252\324\030\034\n\016lifecycle.read\020\002\030\001\"\006prefix'
   _globals['_TRANSPORTSERVICE'].methods_by_name['WriteObjects']._loaded_options = None
   _globals['_TRANSPORTSERVICE'].methods_by_name['WriteObjects']._serialized_options = b'\252\324\030\025\n\017lifecycle.write\020\002\030\001'
+  _globals['_TRANSPORTSERVICE'].methods_by_name['ReadObjectRules']._loaded_options = None
+  _globals['_TRANSPORTSERVICE'].methods_by_name['ReadObjectRules']._serialized_options = b'\252\324\030\024\n\016lifecycle.read\020\002\030\001'
+  _globals['_TRANSPORTSERVICE'].methods_by_name['WriteObjectRules']._loaded_options = None
+  _globals['_TRANSPORTSERVICE'].methods_by_name['WriteObjectRules']._serialized_options = b'\252\324\030\025\n\017lifecycle.write\020\002\030\001'
   _globals['_TRANSPORTSERVICE'].methods_by_name['SummarizeObjects']._loaded_options = None
   _globals['_TRANSPORTSERVICE'].methods_by_name['SummarizeObjects']._serialized_options = b'\252\324\030\024\n\016lifecycle.read\020\002\030\001'
   _globals['_TRANSPORTSERVICE'].methods_by_name['RemoveObjects']._loaded_options = None
   _globals['_TRANSPORTSERVICE'].methods_by_name['RemoveObjects']._serialized_options = b'\252\324\030\036\n\017lifecycle.write\020\002\030\001\"\007archive'
-  _globals['_WRITEPARTREQUEST']._serialized_start=144
-  _globals['_WRITEPARTREQUEST']._serialized_end=203
-  _globals['_WRITEPARTRESPONSE']._serialized_start=205
-  _globals['_WRITEPARTRESPONSE']._serialized_end=254
-  _globals['_READPARTREQUEST']._serialized_start=256
-  _globals['_READPARTREQUEST']._serialized_end=311
-  _globals['_READPARTRESPONSE']._serialized_start=313
-  _globals['_READPARTRESPONSE']._serialized_end=399
-  _globals['_DIGESTPARTREQUEST']._serialized_start=401
-  _globals['_DIGESTPARTREQUEST']._serialized_end=440
-  _globals['_DIGESTPARTRESPONSE']._serialized_start=442
-  _globals['_DIGESTPARTRESPONSE']._serialized_end=506
-  _globals['_LISTARCHIVESREQUEST']._serialized_start=508
-  _globals['_LISTARCHIVESREQUEST']._serialized_end=569
-  _globals['_ARCHIVEFOLDER']._serialized_start=571
-  _globals['_ARCHIVEFOLDER']._serialized_end=618
-  _globals['_LISTARCHIVESRESPONSE']._serialized_start=620
-  _globals['_LISTARCHIVESRESPONSE']._serialized_end=710
-  _globals['_ARCHIVEOBJECTSREQUEST']._serialized_start=712
-  _globals['_ARCHIVEOBJECTSREQUEST']._serialized_end=795
-  _globals['_ARCHIVEOBJECTSRESPONSE']._serialized_start=797
-  _globals['_ARCHIVEOBJECTSRESPONSE']._serialized_end=892
-  _globals['_RESTOREOBJECTSREQUEST']._serialized_start=894
-  _globals['_RESTOREOBJECTSREQUEST']._serialized_end=1004
-  _globals['_RESTOREOBJECTSRESPONSE']._serialized_start=1006
-  _globals['_RESTOREOBJECTSRESPONSE']._serialized_end=1073
-  _globals['_READOBJECTSREQUEST']._serialized_start=1075
-  _globals['_READOBJECTSREQUEST']._serialized_end=1148
-  _globals['_READOBJECTSRESPONSE']._serialized_start=1150
-  _globals['_READOBJECTSRESPONSE']._serialized_end=1259
-  _globals['_WRITEOBJECTSREQUEST']._serialized_start=1261
-  _globals['_WRITEOBJECTSREQUEST']._serialized_end=1350
-  _globals['_WRITEOBJECTSRESPONSE']._serialized_start=1352
-  _globals['_WRITEOBJECTSRESPONSE']._serialized_end=1412
-  _globals['_SUMMARIZEOBJECTSREQUEST']._serialized_start=1414
-  _globals['_SUMMARIZEOBJECTSREQUEST']._serialized_end=1465
-  _globals['_SUMMARIZEOBJECTSRESPONSE']._serialized_start=1467
-  _globals['_SUMMARIZEOBJECTSRESPONSE']._serialized_end=1547
-  _globals['_REMOVEOBJECTSREQUEST']._serialized_start=1549
-  _globals['_REMOVEOBJECTSREQUEST']._serialized_end=1588
-  _globals['_REMOVEOBJECTSRESPONSE']._serialized_start=1590
-  _globals['_REMOVEOBJECTSRESPONSE']._serialized_end=1628
-  _globals['_TRANSPORTSERVICE']._serialized_start=1631
-  _globals['_TRANSPORTSERVICE']._serialized_end=2920
+  _globals['_WRITEPARTREQUEST']._serialized_start=184
+  _globals['_WRITEPARTREQUEST']._serialized_end=243
+  _globals['_WRITEPARTRESPONSE']._serialized_start=245
+  _globals['_WRITEPARTRESPONSE']._serialized_end=294
+  _globals['_READPARTREQUEST']._serialized_start=296
+  _globals['_READPARTREQUEST']._serialized_end=351
+  _globals['_READPARTRESPONSE']._serialized_start=353
+  _globals['_READPARTRESPONSE']._serialized_end=439
+  _globals['_DIGESTPARTREQUEST']._serialized_start=441
+  _globals['_DIGESTPARTREQUEST']._serialized_end=480
+  _globals['_DIGESTPARTRESPONSE']._serialized_start=482
+  _globals['_DIGESTPARTRESPONSE']._serialized_end=546
+  _globals['_LISTARCHIVESREQUEST']._serialized_start=548
+  _globals['_LISTARCHIVESREQUEST']._serialized_end=609
+  _globals['_ARCHIVEFOLDER']._serialized_start=611
+  _globals['_ARCHIVEFOLDER']._serialized_end=658
+  _globals['_LISTARCHIVESRESPONSE']._serialized_start=660
+  _globals['_LISTARCHIVESRESPONSE']._serialized_end=750
+  _globals['_ARCHIVEOBJECTSREQUEST']._serialized_start=752
+  _globals['_ARCHIVEOBJECTSREQUEST']._serialized_end=835
+  _globals['_ARCHIVEOBJECTSRESPONSE']._serialized_start=837
+  _globals['_ARCHIVEOBJECTSRESPONSE']._serialized_end=932
+  _globals['_RESTOREOBJECTSREQUEST']._serialized_start=934
+  _globals['_RESTOREOBJECTSREQUEST']._serialized_end=1044
+  _globals['_RESTOREOBJECTSRESPONSE']._serialized_start=1046
+  _globals['_RESTOREOBJECTSRESPONSE']._serialized_end=1113
+  _globals['_READOBJECTSREQUEST']._serialized_start=1115
+  _globals['_READOBJECTSREQUEST']._serialized_end=1188
+  _globals['_READOBJECTSRESPONSE']._serialized_start=1190
+  _globals['_READOBJECTSRESPONSE']._serialized_end=1299
+  _globals['_WRITEOBJECTSREQUEST']._serialized_start=1301
+  _globals['_WRITEOBJECTSREQUEST']._serialized_end=1390
+  _globals['_WRITEOBJECTSRESPONSE']._serialized_start=1392
+  _globals['_WRITEOBJECTSRESPONSE']._serialized_end=1452
+  _globals['_READOBJECTRULESREQUEST']._serialized_start=1454
+  _globals['_READOBJECTRULESREQUEST']._serialized_end=1478
+  _globals['_READOBJECTRULESRESPONSE']._serialized_start=1480
+  _globals['_READOBJECTRULESRESPONSE']._serialized_end=1565
+  _globals['_WRITEOBJECTRULESREQUEST']._serialized_start=1567
+  _globals['_WRITEOBJECTRULESREQUEST']._serialized_end=1658
+  _globals['_WRITEOBJECTRULESRESPONSE']._serialized_start=1660
+  _globals['_WRITEOBJECTRULESRESPONSE']._serialized_end=1746
+  _globals['_SUMMARIZEOBJECTSREQUEST']._serialized_start=1748
+  _globals['_SUMMARIZEOBJECTSREQUEST']._serialized_end=1799
+  _globals['_SUMMARIZEOBJECTSRESPONSE']._serialized_start=1801
+  _globals['_SUMMARIZEOBJECTSRESPONSE']._serialized_end=1881
+  _globals['_REMOVEOBJECTSREQUEST']._serialized_start=1883
+  _globals['_REMOVEOBJECTSREQUEST']._serialized_end=1922
+  _globals['_REMOVEOBJECTSRESPONSE']._serialized_start=1924
+  _globals['_REMOVEOBJECTSRESPONSE']._serialized_end=1962
+  _globals['_TRANSPORTSERVICE']._serialized_start=1965
+  _globals['_TRANSPORTSERVICE']._serialized_end=3515
 # @@protoc_insertion_point(module_scope)

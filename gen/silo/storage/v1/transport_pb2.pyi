@@ -9,6 +9,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from silo.storage.v1 import object_lifecycle_pb2 as _object_lifecycle_pb2
 from silo.storage.v1 import object_pb2 as _object_pb2
 import builtins as _builtins
 import sys
@@ -508,6 +509,95 @@ class WriteObjectsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WriteObjectsResponse: _TypeAlias = WriteObjectsResponse  # noqa: Y015
+
+@_typing.final
+class ReadObjectRulesRequest(_message.Message):
+    """Asks for rules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadObjectRulesRequest: _TypeAlias = ReadObjectRulesRequest  # noqa: Y015
+
+@_typing.final
+class ReadObjectRulesResponse(_message.Message):
+    """The rules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_LIFECYCLE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def object_lifecycle(self) -> _object_lifecycle_pb2.ObjectLifecycle:
+        """The rules."""
+
+    def __init__(
+        self,
+        *,
+        object_lifecycle: _object_lifecycle_pb2.ObjectLifecycle | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["object_lifecycle", b"object_lifecycle"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["object_lifecycle", b"object_lifecycle"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadObjectRulesResponse: _TypeAlias = ReadObjectRulesResponse  # noqa: Y015
+
+@_typing.final
+class WriteObjectRulesRequest(_message.Message):
+    """Gives rules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_LIFECYCLE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def object_lifecycle(self) -> _object_lifecycle_pb2.ObjectLifecycle:
+        """The rules; name and etag do not count."""
+
+    def __init__(
+        self,
+        *,
+        object_lifecycle: _object_lifecycle_pb2.ObjectLifecycle | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["object_lifecycle", b"object_lifecycle"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["object_lifecycle", b"object_lifecycle"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteObjectRulesRequest: _TypeAlias = WriteObjectRulesRequest  # noqa: Y015
+
+@_typing.final
+class WriteObjectRulesResponse(_message.Message):
+    """The rules as they are then."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_LIFECYCLE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def object_lifecycle(self) -> _object_lifecycle_pb2.ObjectLifecycle:
+        """The rules."""
+
+    def __init__(
+        self,
+        *,
+        object_lifecycle: _object_lifecycle_pb2.ObjectLifecycle | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["object_lifecycle", b"object_lifecycle"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["object_lifecycle", b"object_lifecycle"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteObjectRulesResponse: _TypeAlias = WriteObjectRulesResponse  # noqa: Y015
 
 @_typing.final
 class SummarizeObjectsRequest(_message.Message):

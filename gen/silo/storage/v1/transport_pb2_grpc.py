@@ -75,6 +75,16 @@ class TransportServiceStub:
                 request_serializer=silo_dot_storage_dot_v1_dot_transport__pb2.WriteObjectsRequest.SerializeToString,
                 response_deserializer=silo_dot_storage_dot_v1_dot_transport__pb2.WriteObjectsResponse.FromString,
                 _registered_method=True)
+        self.ReadObjectRules = channel.unary_unary(
+                '/silo.storage.v1.TransportService/ReadObjectRules',
+                request_serializer=silo_dot_storage_dot_v1_dot_transport__pb2.ReadObjectRulesRequest.SerializeToString,
+                response_deserializer=silo_dot_storage_dot_v1_dot_transport__pb2.ReadObjectRulesResponse.FromString,
+                _registered_method=True)
+        self.WriteObjectRules = channel.unary_unary(
+                '/silo.storage.v1.TransportService/WriteObjectRules',
+                request_serializer=silo_dot_storage_dot_v1_dot_transport__pb2.WriteObjectRulesRequest.SerializeToString,
+                response_deserializer=silo_dot_storage_dot_v1_dot_transport__pb2.WriteObjectRulesResponse.FromString,
+                _registered_method=True)
         self.SummarizeObjects = channel.unary_unary(
                 '/silo.storage.v1.TransportService/SummarizeObjects',
                 request_serializer=silo_dot_storage_dot_v1_dot_transport__pb2.SummarizeObjectsRequest.SerializeToString,
@@ -150,6 +160,20 @@ class TransportServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadObjectRules(self, request, context):
+        """Reads the tenant's lifecycle rules.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteObjectRules(self, request, context):
+        """Gives the tenant lifecycle rules in place of those it has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SummarizeObjects(self, request, context):
         """Counts the tenant's objects and adds up their digests.
         """
@@ -206,6 +230,16 @@ def add_TransportServiceServicer_to_server(servicer, server):
                     servicer.WriteObjects,
                     request_deserializer=silo_dot_storage_dot_v1_dot_transport__pb2.WriteObjectsRequest.FromString,
                     response_serializer=silo_dot_storage_dot_v1_dot_transport__pb2.WriteObjectsResponse.SerializeToString,
+            ),
+            'ReadObjectRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadObjectRules,
+                    request_deserializer=silo_dot_storage_dot_v1_dot_transport__pb2.ReadObjectRulesRequest.FromString,
+                    response_serializer=silo_dot_storage_dot_v1_dot_transport__pb2.ReadObjectRulesResponse.SerializeToString,
+            ),
+            'WriteObjectRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.WriteObjectRules,
+                    request_deserializer=silo_dot_storage_dot_v1_dot_transport__pb2.WriteObjectRulesRequest.FromString,
+                    response_serializer=silo_dot_storage_dot_v1_dot_transport__pb2.WriteObjectRulesResponse.SerializeToString,
             ),
             'SummarizeObjects': grpc.unary_unary_rpc_method_handler(
                     servicer.SummarizeObjects,
@@ -435,6 +469,60 @@ class TransportService:
             '/silo.storage.v1.TransportService/WriteObjects',
             silo_dot_storage_dot_v1_dot_transport__pb2.WriteObjectsRequest.SerializeToString,
             silo_dot_storage_dot_v1_dot_transport__pb2.WriteObjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadObjectRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/silo.storage.v1.TransportService/ReadObjectRules',
+            silo_dot_storage_dot_v1_dot_transport__pb2.ReadObjectRulesRequest.SerializeToString,
+            silo_dot_storage_dot_v1_dot_transport__pb2.ReadObjectRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteObjectRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/silo.storage.v1.TransportService/WriteObjectRules',
+            silo_dot_storage_dot_v1_dot_transport__pb2.WriteObjectRulesRequest.SerializeToString,
+            silo_dot_storage_dot_v1_dot_transport__pb2.WriteObjectRulesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,10 @@ class TransportServiceStub:
     """Reads objects out in the order of their paths, from a position on, until about max_bytes are read."""
     WriteObjects: _grpc.StreamUnaryMultiCallable[_transport_pb2.WriteObjectsRequest, _transport_pb2.WriteObjectsResponse]
     """Writes objects in as ReadObjects gives them. Each appears whole; writing it again changes nothing."""
+    ReadObjectRules: _grpc.UnaryUnaryMultiCallable[_transport_pb2.ReadObjectRulesRequest, _transport_pb2.ReadObjectRulesResponse]
+    """Reads the tenant's lifecycle rules."""
+    WriteObjectRules: _grpc.UnaryUnaryMultiCallable[_transport_pb2.WriteObjectRulesRequest, _transport_pb2.WriteObjectRulesResponse]
+    """Gives the tenant lifecycle rules in place of those it has."""
     SummarizeObjects: _grpc.UnaryUnaryMultiCallable[_transport_pb2.SummarizeObjectsRequest, _transport_pb2.SummarizeObjectsResponse]
     """Counts the tenant's objects and adds up their digests."""
     RemoveObjects: _grpc.UnaryStreamMultiCallable[_transport_pb2.RemoveObjectsRequest, _transport_pb2.RemoveObjectsResponse]
@@ -89,6 +93,10 @@ class TransportServiceAsyncStub(TransportServiceStub):
     """Reads objects out in the order of their paths, from a position on, until about max_bytes are read."""
     WriteObjects: _aio.StreamUnaryMultiCallable[_transport_pb2.WriteObjectsRequest, _transport_pb2.WriteObjectsResponse]  # type: ignore[assignment]
     """Writes objects in as ReadObjects gives them. Each appears whole; writing it again changes nothing."""
+    ReadObjectRules: _aio.UnaryUnaryMultiCallable[_transport_pb2.ReadObjectRulesRequest, _transport_pb2.ReadObjectRulesResponse]  # type: ignore[assignment]
+    """Reads the tenant's lifecycle rules."""
+    WriteObjectRules: _aio.UnaryUnaryMultiCallable[_transport_pb2.WriteObjectRulesRequest, _transport_pb2.WriteObjectRulesResponse]  # type: ignore[assignment]
+    """Gives the tenant lifecycle rules in place of those it has."""
     SummarizeObjects: _aio.UnaryUnaryMultiCallable[_transport_pb2.SummarizeObjectsRequest, _transport_pb2.SummarizeObjectsResponse]  # type: ignore[assignment]
     """Counts the tenant's objects and adds up their digests."""
     RemoveObjects: _aio.UnaryStreamMultiCallable[_transport_pb2.RemoveObjectsRequest, _transport_pb2.RemoveObjectsResponse]  # type: ignore[assignment]
@@ -166,6 +174,22 @@ class TransportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_transport_pb2.WriteObjectsResponse, _abc.Awaitable[_transport_pb2.WriteObjectsResponse]]:
         """Writes objects in as ReadObjects gives them. Each appears whole; writing it again changes nothing."""
+
+    @_abc_1.abstractmethod
+    def ReadObjectRules(
+        self,
+        request: _transport_pb2.ReadObjectRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_transport_pb2.ReadObjectRulesResponse, _abc.Awaitable[_transport_pb2.ReadObjectRulesResponse]]:
+        """Reads the tenant's lifecycle rules."""
+
+    @_abc_1.abstractmethod
+    def WriteObjectRules(
+        self,
+        request: _transport_pb2.WriteObjectRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_transport_pb2.WriteObjectRulesResponse, _abc.Awaitable[_transport_pb2.WriteObjectRulesResponse]]:
+        """Gives the tenant lifecycle rules in place of those it has."""
 
     @_abc_1.abstractmethod
     def SummarizeObjects(

@@ -1,4 +1,4 @@
-"""Objects that expire by themselves, in a running suite on embedded engines, by the commands of `silo`."""
+"""Objects and events that go by themselves, in a running suite on embedded engines, by the commands of `silo`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,11 @@ Silo = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    environment = {**inherited_environment(), "SILO_STORAGE_SWEEP_SECONDS": "0.2"}
+    environment = {
+        **inherited_environment(),
+        "SILO_STORAGE_SWEEP_SECONDS": "0.2",
+        "SILO_SEARCH_SWEEP_SECONDS": "0.2",
+    }
     home = tmp_path_factory.mktemp("sweeping")
     with Stack(
         home=home, tenants=("A", "B"), environment=environment, drain_seconds=1.0
@@ -56,6 +61,13 @@ def silo(stack: Stack) -> Silo:
     return run
 
 
+def _wait_until(done: Callable[[], bool]) -> None:
+    until = time.monotonic() + SWEPT_WITHIN
+    while not done():
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
 def _paths(silo: Silo, tenant: str) -> set[str]:
     return {each["path"] for each in json.loads(silo("ls", "exports/", tenant=tenant))["objects"]}
 
@@ -68,7 +80,7 @@ def _age(home: Path, *, by_us: int) -> None:
     connection.close()
 
 
-def test_what_is_older_than_the_rule_goes_and_nothing_else(
+def test_objects_older_than_the_rule_go_and_nothing_else(
     stack: Stack, silo: Silo, tmp_path: Path
 ) -> None:
     file = tmp_path / "file.txt"
@@ -79,9 +91,37 @@ def test_what_is_older_than_the_rule_goes_and_nothing_else(
     silo("put", str(file), "exports/young.txt")
     changed = json.loads(silo("policies", "update-objects", "--set", RULES))
     assert json.loads(silo("policies", "get-objects"))["etag"] == changed["etag"]
-    until = time.monotonic() + SWEPT_WITHIN
-    while "exports/old.txt" in _paths(silo, "A"):
-        assert time.monotonic() < until
-        time.sleep(0.2)
+    _wait_until(lambda: "exports/old.txt" not in _paths(silo, "A"))
     assert _paths(silo, "A") == {"exports/young.txt"}
     assert _paths(silo, "B") == {"exports/old.txt"}
+
+
+def _opened(message: str, *, days_ago: int) -> str:
+    """The record that Amazon SES publishes of an open."""
+    opened = datetime.now(UTC) - timedelta(days=days_ago)
+    timestamp = opened.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    mail = {"timestamp": timestamp, "messageId": message, "destination": ["anna@example.com"]}
+    return json.dumps(
+        {"eventType": "Open", "open": {"timestamp": timestamp, "userAgent": "x"}, "mail": mail}
+    )
+
+
+def _messages(silo: Silo, tenant: str) -> set[str]:
+    return {
+        each["message_id"] for each in json.loads(silo("events", "search", tenant=tenant))["events"]
+    }
+
+
+def test_events_older_than_they_are_kept_go_and_nothing_else(silo: Silo, tmp_path: Path) -> None:
+    file = tmp_path / "opens.jsonl"
+    file.write_text("\n".join([_opened("old", days_ago=8), _opened("young", days_ago=6)]))
+    for tenant in ("A", "B"):
+        silo("events", "ingest", str(file), tenant=tenant)
+    assert _messages(silo, "A") == {"old", "young"}
+    changed = json.loads(silo("policies", "update-events", "--set", "days=7"))
+    assert changed["days"] == 7
+    assert json.loads(silo("policies", "get-events")) == changed
+    _wait_until(lambda: "old" not in _messages(silo, "A"))
+    assert _messages(silo, "A") == {"young"}
+    assert _messages(silo, "B") == {"old", "young"}
+    assert json.loads(silo("policies", "update-events", "--set", "days=0"))["days"] == 0
