@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +127,19 @@ class Operator:
                 return now
             assert time.monotonic() < deadline, now
             time.sleep(0.05)
+
+    def removing(self, operation: Any, step: str, *, some: bool) -> None:
+        """Returns as soon as a step is said to run, and, if so asked, to have done some of its work."""
+        request = operation_pb2.WatchOperationRequest(name=operation.name)
+        watched = self.operations.WatchOperation(request, **self.common)
+        for told in watched:
+            assert told.operation.state not in OVER, told.operation
+            (found,) = [each for each in told.operation.steps if each.name == step]
+            running = found.state == operation_pb2.STEP_STATE_RUNNING
+            if running and (found.done or not some):
+                watched.cancel()
+                return
+        raise AssertionError(f"the watch ended before {step}")
 
     def patient(self, ask: Any, *, seconds: float = 30) -> Any:
         """The answer, also where the resolver is just being started again."""
@@ -293,4 +308,20 @@ def files_with(home: Path, mark: str) -> list[str]:
         for path in sorted((home / engine).rglob("*"))
         if path.is_file()
     ]
-    return [str(path.relative_to(home)) for path in files if needle in path.read_bytes()]
+    archived = _archived_trail(home / "objects" / "objects.sqlite")
+    return [
+        str(path.relative_to(home))
+        for path in files
+        if path.name not in archived and needle in path.read_bytes()
+    ]
+
+
+def _archived_trail(index: Path) -> set[str]:
+    """The content files of the audit trail, which a process archives when it starts again."""
+    if not index.exists():
+        return set()
+    with closing(sqlite3.connect(f"file:{index}?mode=ro", uri=True)) as connection:
+        rows = connection.execute(
+            "SELECT content FROM objects WHERE CAST(key AS TEXT) LIKE 'audit/%'"
+        )
+        return {name for (name,) in rows}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,12 +24,16 @@ from silo.resolver.v1 import (
     tenant_lifecycle_pb2,
     tenant_pb2,
 )
+from tests.crowd import crowd
 from tests.lifecycle import ENVIRONMENT, KINDS, Inhabitant, Operator, files_with, moments
 
 SUCCEEDED = operation_pb2.OPERATION_STATE_SUCCEEDED
 CANCELLED = operation_pb2.OPERATION_STATE_CANCELLED
 WAITING = operation_pb2.OPERATION_STATE_WAITING
 BLOCKED = operation_pb2.OPERATION_STATE_BLOCKED
+
+ITEMS, OBJECTS = 60_000, 6_000
+"""How much makes a purge long enough to be cut off in the middle of it."""
 
 CRASHES = moments(*KINDS)
 
@@ -283,3 +289,35 @@ def test_what_is_rolled_back_leaves_nothing_and_frees_the_id(
             "RESOURCE_NOT_FOUND"
         )
         assert operator.over(operator.onboard("hugo")).state == SUCCEEDED
+
+
+@pytest.mark.timeout(180)
+def test_services_that_are_killed_within_their_purge_are_asked_again_and_finish(
+    tmp_path: Any, stack_environment: Mapping[str, str]
+) -> None:
+    """Data and storage are killed once something has gone; search, whose purge is one removal, as it is asked."""
+    environment = {**stack_environment, **ENVIRONMENT}
+    with Stack(
+        home=tmp_path, tenants=("Neighbour",), environment=environment, max_backoff=0.2
+    ) as stack:
+        operator = Operator(stack)
+        neighbour = Inhabitant(stack, "Neighbour", mark="NEIGHBOUR-qz")
+        neighbour.furnish(2)
+        before = neighbour.inventory()
+        assert operator.over(operator.onboard("Nina")).state == SUCCEEDED
+        nina = Inhabitant(stack, "Nina", mark="CANARY-nina-zq")
+        nina.furnish(2)
+        crowd(stack.home, "Nina", mark=nina.mark, items=ITEMS, objects=OBJECTS)
+        os.kill(stack.pids()["search"], signal.SIGSTOP)
+        leaving = operator.offboard("Nina")
+        for step, service in (("items", "data"), ("objects", "storage"), ("events", "search")):
+            operator.removing(leaving, step, some=step != "events")
+            stack.kill(service)
+        over = operator.over(leaving, seconds=120)
+        assert over.state == SUCCEEDED, over
+        assert files_with(stack.home, nina.mark) == []
+        sections = verify(operator.certificate(over))
+        for store in ("items", "objects", "events"):
+            assert sections[store]["left"] == 0
+            assert sections[store]["removed_is"] == "at least", f"{store}: not cut off"
+        assert neighbour.inventory() == before

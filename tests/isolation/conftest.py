@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import grpc
 import pytest
@@ -26,3 +26,15 @@ def worlds(stack: Stack, gateway: grpc.Channel) -> tuple[World, World]:
     for world in made:
         world.populate()
     return made[0], made[1]
+
+
+@pytest.fixture(scope="session")
+def direct(stack: Stack) -> Iterator[Mapping[str, grpc.Channel]]:
+    """A channel to each service, past the gateway."""
+    channels = {
+        name: grpc.insecure_channel(stack.addresses.dial(name))
+        for name in ("resolver", "data", "storage", "search")
+    }
+    yield channels
+    for channel in channels.values():
+        channel.close()

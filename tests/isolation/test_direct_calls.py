@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import time
 from typing import Any
 
 import grpc
-import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from boundary.catalog import Method, all_methods
 from boundary.context import CONTEXT_KEY
@@ -22,23 +18,11 @@ from tests.isolation.world import (
     bearer,
     call,
     fingerprint,
+    forgeries,
     request_for,
 )
 
 RESOLVER_METHODS = [method for method in all_methods() if method.service == "resolver"]
-
-
-@pytest.fixture(scope="module")
-def direct(worlds: tuple[World, World]) -> Any:
-    """A channel to each service, past the gateway."""
-    addresses = worlds[0].stack.addresses
-    channels = {
-        name: grpc.insecure_channel(addresses.dial(name))
-        for name in ("resolver", "data", "storage", "search")
-    }
-    yield channels
-    for channel in channels.values():
-        channel.close()
 
 
 @pytest.fixture(scope="module")
@@ -76,21 +60,6 @@ def _refused(
     metadata = tuple((CONTEXT_KEY, token) for token in tokens)
     outcome = call(direct[method.service], method, request_for(method, world), metadata)
     assert (outcome.code, outcome.reason) == (grpc.StatusCode.UNAUTHENTICATED, reason), method.name
-
-
-def forgeries(token: str) -> list[str]:
-    """Contexts that look like token and are not signed by the resolver."""
-    header = jwt.get_unverified_header(token)
-    claims = jwt.decode(token, options={"verify_signature": False})
-    stranger = Ed25519PrivateKey.generate()
-    signed = jwt.encode(claims, stranger, algorithm="EdDSA", headers={"kid": header["kid"]})
-    unknown = jwt.encode(claims, stranger, algorithm="EdDSA", headers={"kid": "../../etc/passwd"})
-    unsigned = jwt.encode(claims, None, algorithm="none", headers={"kid": header["kid"]})
-    hmac = jwt.encode(claims, "s" * 64, algorithm="HS256", headers={"kid": header["kid"]})
-    head, _, signature = token.split(".")
-    changed = {**claims, "tid": "acme-corp", "exp": int(time.time()) + 3600}
-    body = base64.urlsafe_b64encode(json.dumps(changed).encode()).rstrip(b"=").decode()
-    return [signed, unknown, unsigned, hmac, f"{head}.{body}.{signature}", "x", ".."]
 
 
 @pytest.mark.parametrize("method", TENANT_METHODS, ids=lambda method: method.name)

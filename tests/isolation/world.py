@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
@@ -374,6 +379,21 @@ def _name(holder: Descriptor, method: Method, own: str) -> str:
         ):
             return f"{collection}/{own}"
     return f"campaigns/{own}"
+
+
+def forgeries(token: str) -> list[str]:
+    """Contexts that look like token and are not signed by the resolver."""
+    header = jwt.get_unverified_header(token)
+    claims = jwt.decode(token, options={"verify_signature": False})
+    stranger = Ed25519PrivateKey.generate()
+    signed = jwt.encode(claims, stranger, algorithm="EdDSA", headers={"kid": header["kid"]})
+    unknown = jwt.encode(claims, stranger, algorithm="EdDSA", headers={"kid": "../../etc/passwd"})
+    unsigned = jwt.encode(claims, None, algorithm="none", headers={"kid": header["kid"]})
+    hmac = jwt.encode(claims, "s" * 64, algorithm="HS256", headers={"kid": header["kid"]})
+    head, _, signature = token.split(".")
+    changed = {**claims, "tid": "acme-corp", "exp": int(time.time()) + 3600}
+    body = base64.urlsafe_b64encode(json.dumps(changed).encode()).rstrip(b"=").decode()
+    return [signed, unknown, unsigned, hmac, f"{head}.{body}.{signature}", "x", ".."]
 
 
 def fingerprint(home: Path) -> str:
