@@ -130,7 +130,7 @@ async def build(settings: ResolverSettings) -> Server:
     certificates = Certificates(
         SigningKeys(settings.certificate_keys_folder, prefix="cert", for_good=True)
     )
-    settle = Settle(seconds=settings.offboarding_settle_seconds)
+    settle = Settle(seconds=settings.settle_seconds)
     kinds = Kinds(
         onboarding=Onboarding(directory=directory, tenants=tenants, encryption=encryption),
         offboarding=Offboarding(
@@ -138,7 +138,7 @@ async def build(settings: ResolverSettings) -> Server:
             tenants=tenants,
             encryption=encryption,
             certificates=certificates,
-            settle_seconds=settings.offboarding_settle_seconds,
+            settle_seconds=settings.settle_seconds,
         ),
         reencryption=Reencryption(settle_seconds=settings.key_settle_seconds),
         subject_erasure=SubjectErasure(
