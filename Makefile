@@ -19,10 +19,9 @@ test: $(VENV)/.dev ## pass the tests; needs Python and PyPI alone
 test-engines: $(VENV)/.dev ## the contract, isolation and end-to-end suites on DynamoDB, S3 and OpenSearch engines
 	$(BIN)/python -m tests.engines.servers
 	$(BIN)/python -m pytest -p tests.engines.plugin tests/engines
-	# Suites of several tests share one table here, and so their resolvers each other's operations: the tests of
-	# operations that end a resolver, or look into the embedded engines' files, run in `make test` alone.
-	$(BIN)/python -m pytest -p tests.engines.plugin tests/e2e tests/isolation --ignore tests/e2e/test_lifecycle.py \
-	  -k 'not (under_the_newest_data_keys or any_recorded_moment or holds_a_reencryption_up or objects_older_than)'
+	# Suites of several tests share one table here, and so their resolvers each other's operations: what ends a
+	# resolver, or looks into the embedded engines' files, runs in `make test` alone.
+	$(BIN)/python -m pytest -p tests.engines.plugin -m 'not embedded' tests/e2e tests/isolation
 
 test-compose: $(VENV)/.dev ## build the image, bring docker-compose.yml up, attack and restart it, take it down
 	$(BIN)/python -m pytest tests/compose

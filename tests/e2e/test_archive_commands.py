@@ -14,6 +14,8 @@ import pytest
 from devstack.stack import Stack
 from tests.lifecycle import ENVIRONMENT
 
+pytestmark = pytest.mark.embedded
+
 Silo = Callable[..., subprocess.CompletedProcess[str]]
 
 

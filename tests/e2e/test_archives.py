@@ -18,6 +18,8 @@ from tests.archives import Archivist, Resident
 from tests.lifecycle import ENVIRONMENT, files_with, moments
 from tests.serving import reason_of
 
+pytestmark = pytest.mark.embedded
+
 SUCCEEDED = operation_pb2.OPERATION_STATE_SUCCEEDED
 CANCELLED = operation_pb2.OPERATION_STATE_CANCELLED
 FAILED = operation_pb2.OPERATION_STATE_FAILED

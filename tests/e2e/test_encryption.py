@@ -389,6 +389,7 @@ def outcome(client: Client, name: str) -> list[tuple[str, int, str]]:
     raise AssertionError("the operation does not end")
 
 
+@pytest.mark.embedded
 def test_everything_comes_under_the_newest_data_keys_while_the_tenant_writes(
     quick_stack: Stack,
 ) -> None:
@@ -443,6 +444,7 @@ MOMENTS = [
 """Of every step, the moment at which its work is done and the record does not say so."""
 
 
+@pytest.mark.embedded
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("at", MOMENTS)
 def test_a_resolver_that_ends_at_any_recorded_moment_is_followed_by_one_that_finishes(
@@ -477,6 +479,7 @@ def test_a_resolver_that_ends_at_any_recorded_moment_is_followed_by_one_that_fin
         neighbour.close()
 
 
+@pytest.mark.embedded
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("killed", ["data", "storage"])
 def test_a_service_that_is_killed_holds_a_reencryption_up_and_no_more(

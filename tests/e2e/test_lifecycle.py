@@ -27,6 +27,8 @@ from silo.resolver.v1 import (
 from tests.crowd import crowd
 from tests.lifecycle import ENVIRONMENT, KINDS, Inhabitant, Operator, files_with, moments
 
+pytestmark = pytest.mark.embedded
+
 SUCCEEDED = operation_pb2.OPERATION_STATE_SUCCEEDED
 CANCELLED = operation_pb2.OPERATION_STATE_CANCELLED
 WAITING = operation_pb2.OPERATION_STATE_WAITING

@@ -81,6 +81,7 @@ def _age(home: Path, *, by_us: int) -> None:
     connection.close()
 
 
+@pytest.mark.embedded
 def test_objects_older_than_the_rule_go_and_nothing_else(
     stack: Stack, silo: Silo, tmp_path: Path
 ) -> None:
