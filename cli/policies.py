@@ -10,6 +10,7 @@ from cli.command import command
 from cli.fields import document
 from cli.resources import Assignments, Etag, Source, apply_update, show
 from cli.session import Session
+from silo.data.v1 import item_retention_pb2, item_retention_pb2_grpc
 from silo.search.v1 import event_retention_pb2, event_retention_pb2_grpc
 from silo.storage.v1 import object_lifecycle_pb2, object_lifecycle_pb2_grpc
 
@@ -80,3 +81,34 @@ def update_events(
     apply_update(request, request.event_retention, described, mask=mask, etag=etag)
     request.event_retention.name = "eventRetention"
     show(session, session.client.call(stub.UpdateEventRetention, request).event_retention)
+
+
+@command(app, "get-items")
+def get_items(session: Session) -> None:
+    """Show for how many days counters are kept."""
+    stub = session.client.stub(item_retention_pb2_grpc.ItemRetentionServiceStub)
+    request = item_retention_pb2.GetItemRetentionRequest()
+    show(session, session.client.call(stub.GetItemRetention, request).item_retention)
+
+
+@command(app, "update-items")
+def update_items(
+    session: Session,
+    *,
+    assignments: Assignments = None,
+    source: Source = None,
+    etag: Etag = "",
+    mask: Mask = "",
+) -> None:
+    """Change for how many days counters are kept: `--set counter_days=400`; `--set counter_days=0` for good."""
+    stub = session.client.stub(item_retention_pb2_grpc.ItemRetentionServiceStub)
+    request = item_retention_pb2.UpdateItemRetentionRequest()
+    described = document(
+        item_retention_pb2.ItemRetention.DESCRIPTOR,
+        options={},
+        assignments=assignments or (),
+        source=source,
+    )
+    apply_update(request, request.item_retention, described, mask=mask, etag=etag)
+    request.item_retention.name = "itemRetention"
+    show(session, session.client.call(stub.UpdateItemRetention, request).item_retention)

@@ -41,7 +41,7 @@ from silo.search.v1 import event_pb2, event_pb2_grpc
 from silo.storage.v1 import object_pb2, object_pb2_grpc
 
 ENVIRONMENT = {
-    "SILO_OFFBOARDING_SETTLE_SECONDS": "0.3",
+    "SILO_SETTLE_SECONDS": "0.3",
     "SILO_OPERATION_LEASE_SECONDS": "0.6",
     "SILO_AUDIT_SEGMENT_SECONDS": "3600",
 }

@@ -21,6 +21,7 @@ from boundary.scope import Partition
 from services.data import changes
 from services.data.changes import Clock
 from services.data.codec import NANOS
+from services.data.retention import ItemRetention
 from services.table.ports import (
     ABSENT,
     ConditionFailed,
@@ -89,6 +90,7 @@ class Analytics:
         self._table = table
         self._clock = clock
         self._shards = shards
+        self._retention = ItemRetention(table=table, clock=clock)
 
     async def increment(
         self, tenant: TenantContext, *, request_id: str, increments: Sequence[Counter]
@@ -134,7 +136,7 @@ class Analytics:
     async def report(
         self, tenant: TenantContext, *, start: str, end: str, metrics: Sequence[str]
     ) -> Report:
-        """The counters of a range of days, both included.
+        """The counters of a range of days, both included, but for those that the tenant keeps no longer.
 
         Raises:
             InvalidArgument: a field is out of grammar or range, or the report is too large.
@@ -142,6 +144,7 @@ class Analytics:
         _require_range(start, end)
         _require_metrics(metrics)
         sums: Sums[tuple[str, str]] = Sums()
+        start = max(start, await self._retention.oldest_day(tenant) or start)
         async for stored in self._stored(tenant, start, end, metrics):
             _, date, metric, *_shard = stored.sort_key.split(SEPARATOR)
             sums[date, metric] += _number(stored.item)
@@ -163,6 +166,8 @@ class Analytics:
     async def _stored(
         self, tenant: TenantContext, start: str, end: str, metrics: Sequence[str]
     ) -> AsyncIterator[Stored]:
+        if start > end:  # kept no longer, all of them
+            return
         if not metrics:
             # "~" follows every character of a metric.
             days = Range(low=f"{_PREFIX}#{start}#", high=f"{_PREFIX}#{end}#~")
@@ -203,6 +208,11 @@ def index_entry(partition: Partition, date: str, metric: str, shard: int = 0) ->
     Shards stand apart in the index too, or its one item would take all their writes.
     """
     return {"GSI1PK": _metric_key(partition, metric), "GSI1SK": shard_key(date, shard)}
+
+
+def counters_before(day: str) -> Range:
+    """The keys of all counters and shards of earlier days, the days as `YYYY-MM-DD`."""
+    return Range(low=f"{_PREFIX}#", high=f"{_PREFIX}#{day}")
 
 
 def counter_at(stored: Stored) -> tuple[str, str, int] | None:

@@ -10,10 +10,12 @@ from boundary.pages import PageSealer
 from boundary.regions import ByRegion
 from boundary.runtime import ServiceRuntime
 from boundary.server import Server
-from services.data import servicer, tenant_servicer
+from boundary.sweeping import TenantSweep
+from services.data import retention_servicer, servicer, tenant_servicer
 from services.data.analytics import Analytics
 from services.data.config import Configs
 from services.data.content import StorageContent
+from services.data.counter_expiry import CounterExpiry
 from services.data.data_keys import ItemKeyRecords
 from services.data.entities import Batches
 from services.data.erasure import SubjectErasure
@@ -25,6 +27,7 @@ from services.data.ports import Table, TemplateContent
 from services.data.recovery import Recovery
 from services.data.reencryption import Reencryption
 from services.data.reencryption_servicer import ReencryptionServicer
+from services.data.retention import ItemRetention
 from services.data.sealed_table import SealedTable
 from services.data.settings import DataSettings
 from services.data.templates import Templates
@@ -70,6 +73,9 @@ def wire(*, table: Table, content: TemplateContent, pages: PageSealer) -> Wired:
             f"{PACKAGE}.AnalyticsService": tenant_servicer.AnalyticsServicer(
                 Analytics(table=table)
             ),
+            retention_servicer.SERVICE: retention_servicer.ItemRetentionServicer(
+                ItemRetention(table=table)
+            ),
             f"{PACKAGE}.TransportService": TransportServicer(ItemTransport(table=table)),
         },
     )
@@ -113,6 +119,14 @@ async def build(settings: DataSettings) -> Server:
         verifier=runtime.verifier,
         tenants=runtime.states.writable_tenants,
     )
+    sweep = TenantSweep(
+        CounterExpiry(table=table, retention=ItemRetention(table=table)).apply,
+        audience="data",
+        contexts=runtime.contexts,
+        verifier=runtime.verifier,
+        tenants=runtime.states.writable_tenants,
+        seconds=settings.data_sweep_seconds,
+    )
     return runtime.server(
         listen=settings.data_listen,
         http_listen=settings.data_http_listen,
@@ -124,6 +138,6 @@ async def build(settings: DataSettings) -> Server:
             ),
             f"{PACKAGE}.ReencryptionService": ReencryptionServicer(reencryption, runtime.pages),
         },
-        background=(recovery.run, *tables.background),
+        background=(recovery.run, sweep.run, *tables.background),
         close=(*tables.close, *keys.close, credentials.close),
     )

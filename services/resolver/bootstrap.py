@@ -54,8 +54,9 @@ from services.resolver.lifecycle.work import Tools
 from services.resolver.local_keys import LocalKeys
 from services.resolver.minting import ContextMinter
 from services.resolver.monitoring import TenantMetrics
-from services.resolver.operations import AUDIENCES, Resolution, Rotation, Tenants
+from services.resolver.operations import Rotation, Tenants
 from services.resolver.placements import Placements, places_of
+from services.resolver.resolution import AUDIENCES, Resolution
 from services.resolver.servicer import (
     ContextServicer,
     SigningKeyServicer,
@@ -129,7 +130,7 @@ async def build(settings: ResolverSettings) -> Server:
     certificates = Certificates(
         SigningKeys(settings.certificate_keys_folder, prefix="cert", for_good=True)
     )
-    settle = Settle(seconds=settings.offboarding_settle_seconds)
+    settle = Settle(seconds=settings.settle_seconds)
     kinds = Kinds(
         onboarding=Onboarding(directory=directory, tenants=tenants, encryption=encryption),
         offboarding=Offboarding(
@@ -137,7 +138,7 @@ async def build(settings: ResolverSettings) -> Server:
             tenants=tenants,
             encryption=encryption,
             certificates=certificates,
-            settle_seconds=settings.offboarding_settle_seconds,
+            settle_seconds=settings.settle_seconds,
         ),
         reencryption=Reencryption(settle_seconds=settings.key_settle_seconds),
         subject_erasure=SubjectErasure(

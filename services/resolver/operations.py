@@ -1,26 +1,21 @@
-"""What the resolver decides: which tenant a caller belongs to, and how tenants come and change."""
+"""How tenants come and change, and the signing keys."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from boundary.context import ACTIVE, MOVING, ContextVerifier
+from boundary.context import ACTIVE, MOVING
 from boundary.errors import (
     AlreadyExists,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
-    PermissionDenied,
     Unavailable,
     etag_mismatch,
-    tenant_unavailable,
 )
-from boundary.ids import PrincipalId, TenantId, is_tenant_id, parse_request_id, parse_tenant_id
-from boundary.permissions import Permissions
-from boundary.tokens import Caller
+from boundary.ids import TenantId, parse_request_id, parse_tenant_id
 from services.resolver.changes import Changes
 from services.resolver.directory import (
     PURGED,
@@ -33,31 +28,19 @@ from services.resolver.directory import (
     new_etag,
     now_micros,
 )
-from services.resolver.minting import ContextMinter, Minted, Subject
 from services.resolver.placements import Placements
 from services.resolver.signing_keys import SigningKeys
+from services.resolver.tenant_fields import (
+    MAX_NAME,
+    backup_hours,
+    backups_kept,
+    counter_shards,
+    display_name,
+    max_object_bytes,
+    tier,
+)
 from services.resolver.tenant_keys import Encryption, switched_on
-from services.table.sharding import MAX_SHARDS
 
-AUDIENCES = frozenset({"data", "storage", "search"})
-"""The services that take contexts."""
-
-DELEGATIONS: dict[tuple[str, str], Permissions] = {
-    ("data", "storage"): Permissions(("objects.read", "objects.write")),
-    ("data", "data"): Permissions(("templates.read", "templates.write")),
-    ("storage", "storage"): Permissions(("objects.read", "objects.write")),
-    ("search", "search"): Permissions(("events.read", "events.write")),
-}
-"""What a platform service (first) may do in another, or in itself without a caller (second)."""
-
-MIN_DELEGATED_SECONDS = 10
-"""A delegated context lives at least this long, so that work begun just before its caller's context ends can be
-finished."""
-
-TIERS = frozenset({"BASIC", "STANDARD", "PREMIUM"})
-_MAX_NAME = 200
-_MAX_BACKUP_HOURS = 366 * 24
-_MAX_BACKUPS = 1000
 _SNAPSHOT_PAGE = 200
 _ATTEMPTS = 8
 
@@ -94,85 +77,6 @@ class TenantChange:
     allowed_regions: Sequence[str] | None = None
     backup_hours: int | None = None
     backups_kept: int | None = None
-
-
-class Resolution:
-    """Mints contexts for callers and for platform services."""
-
-    def __init__(
-        self, *, directory: Directory, minter: ContextMinter, verifiers: dict[str, ContextVerifier]
-    ) -> None:
-        """Takes its parts; verifiers holds, for each audience, what verifies contexts for it."""
-        self._directory = directory
-        self._minter = minter
-        self._verifiers = verifiers
-
-    async def resolve(self, caller: Caller, audience: str) -> tuple[Tenant, Minted]:
-        """The caller's tenant and a context for it.
-
-        Raises:
-            PermissionDenied: there is no such tenant, it is suspended, or the caller has none.
-            InvalidArgument: the audience is not a service that takes contexts.
-        """
-        if audience not in AUDIENCES:
-            raise InvalidArgument("audience", f"must be one of {', '.join(sorted(AUDIENCES))}")
-        tenant = await self._active(caller.tenant_id)
-        minted = self._minter.mint(
-            subject_of(tenant),
-            audience=audience,
-            principal=caller.principal,
-            issuer=caller.issuer,
-            permissions=caller.permissions,
-            not_after=caller.expires_at,
-        )
-        return tenant, minted
-
-    async def delegate_call(self, peer: str, audience: str, context_token: str) -> Minted:
-        """A context with which peer works at audience for the call that context_token stands for.
-
-        Raises:
-            PermissionDenied: the pair has no delegation, or the tenant may not work.
-            Unauthenticated: context_token is not a context for peer.
-        """
-        permissions = _delegation(peer, audience)
-        verifier = self._verifiers.get(peer)
-        if verifier is None:
-            raise tenant_unavailable()
-        context = await verifier.verify(context_token)
-        return self._minter.mint(
-            subject_of(await self._active(context.tenant_id)),
-            audience=audience,
-            principal=context.principal,
-            issuer=context.issuer,
-            permissions=permissions,
-            not_after=max(context.expires_at, time.time() + MIN_DELEGATED_SECONDS),
-            actor=peer,
-        )
-
-    async def delegate_work(self, peer: str, audience: str, tenant_id: str) -> Minted:
-        """A context with which peer works at audience for a tenant without a caller.
-
-        Raises:
-            PermissionDenied: the pair has no delegation, or the tenant may not work.
-        """
-        permissions = _delegation(peer, audience)
-        return self._minter.mint(
-            subject_of(await self._active(tenant_id)),
-            audience=audience,
-            principal=PrincipalId(f"service:{peer}"),
-            issuer="silo",
-            permissions=permissions,
-            not_after=float("inf"),
-            actor=peer,
-        )
-
-    async def _active(self, tenant_id: str) -> Tenant:
-        tenant = None
-        if is_tenant_id(tenant_id):
-            tenant = await self._directory.find(TenantId(tenant_id))
-        if tenant is None or not tenant.active:
-            raise tenant_unavailable()
-        return tenant
 
 
 class Tenants:
@@ -240,17 +144,17 @@ class Tenants:
         """
         changes: dict[str, object] = {}
         if change.display_name is not None:
-            changes["display_name"] = _display_name(change.display_name)
+            changes["display_name"] = display_name(change.display_name)
         if change.tier is not None:
-            changes["tier"] = _tier(change.tier)
+            changes["tier"] = tier(change.tier)
         if change.max_object_bytes is not None:
-            changes["max_object_bytes"] = _max_object_bytes(change.max_object_bytes)
+            changes["max_object_bytes"] = max_object_bytes(change.max_object_bytes)
         if change.counter_shards is not None:
-            changes["counter_shards"] = _counter_shards(change.counter_shards)
+            changes["counter_shards"] = counter_shards(change.counter_shards)
         if change.backup_hours is not None:
-            changes["backup_hours"] = _backup_hours(change.backup_hours)
+            changes["backup_hours"] = backup_hours(change.backup_hours)
         if change.backups_kept is not None:
-            changes["backups_kept"] = _backups_kept(change.backups_kept)
+            changes["backups_kept"] = backups_kept(change.backups_kept)
         if change.allowed_regions is not None:
             changes["allowed_regions"] = self._placements.regions(change.allowed_regions)
         if change.encryption is not None:
@@ -289,8 +193,8 @@ class Tenants:
             NotFound, InvalidArgument: nothing was changed.
             FailedPrecondition: the tenant is purged already.
         """
-        if len(why) > _MAX_NAME or not (why.isprintable()):
-            raise InvalidArgument("reason", f"must be at most {_MAX_NAME} characters")
+        if len(why) > MAX_NAME or not (why.isprintable()):
+            raise InvalidArgument("reason", f"must be at most {MAX_NAME} characters")
 
         def require_something_left(tenant: Tenant) -> None:
             if tenant.status == PURGED:
@@ -409,17 +313,17 @@ class Tenants:
         now = now_micros()
         tenant = Tenant(
             tenant_id=parse_tenant_id(new.tenant_id),
-            display_name=_display_name(new.display_name),
+            display_name=display_name(new.display_name),
             status=ACTIVE,
-            tier=_tier(new.tier or "STANDARD"),
+            tier=tier(new.tier or "STANDARD"),
             placement=self._placements.place(
                 region=new.region,
                 table=new.table,
                 bucket=new.bucket,
                 search_cluster=new.search_cluster,
             ),
-            max_object_bytes=_max_object_bytes(new.max_object_bytes),
-            counter_shards=_counter_shards(new.counter_shards),
+            max_object_bytes=max_object_bytes(new.max_object_bytes),
+            counter_shards=counter_shards(new.counter_shards),
             generation=1,
             created_at=now,
             updated_at=now,
@@ -427,8 +331,8 @@ class Tenants:
             create_request_id=new.request_id,
             key_version=int(new.encryption),
             allowed_regions=self._placements.regions(new.allowed_regions),
-            backup_hours=_backup_hours(new.backup_hours),
-            backups_kept=_backups_kept(new.backups_kept),
+            backup_hours=backup_hours(new.backup_hours),
+            backups_kept=backups_kept(new.backups_kept),
         )
         tenant.require_region()
         self._encryption.check(tenant)
@@ -466,48 +370,6 @@ def slug_taken(tenant: Tenant) -> AlreadyExists:
     return AlreadyExists(f"the slug {tenant.slug}", reason="SLUG_EXISTS", field="tenant_id")
 
 
-def subject_of(tenant: Tenant) -> Subject:
-    """What contexts say of a tenant."""
-    return Subject(
-        tenant_id=tenant.tenant_id,
-        name=tenant.display_name,
-        status=tenant.status,
-        tier=tenant.tier,
-        placement=tenant.placement,
-        generation=tenant.generation,
-        max_object_bytes=tenant.max_object_bytes,
-        counter_shards=tenant.counter_shards,
-        key_version=tenant.key_version,
-        key_destroyed=tenant.key_destroyed,
-        allowed_regions=tenant.allowed_regions,
-    )
-
-
-def _delegation(peer: str, audience: str) -> Permissions:
-    permissions = DELEGATIONS.get((peer, audience))
-    if permissions is None:
-        raise PermissionDenied("DELEGATION_DENIED", f"{peer} does no work of its own at {audience}")
-    return permissions
-
-
-def _display_name(value: str) -> str:
-    if not 1 <= len(value.strip()) <= _MAX_NAME or not value.isprintable():
-        raise InvalidArgument("tenant.display_name", f"must be 1 to {_MAX_NAME} characters")
-    return value
-
-
-def _tier(value: str) -> str:
-    if value not in TIERS:
-        raise InvalidArgument("tenant.tier", f"must be one of {', '.join(sorted(TIERS))}")
-    return value
-
-
-def _counter_shards(value: int) -> int:
-    if not 0 <= value <= MAX_SHARDS:
-        raise InvalidArgument("tenant.limits.counter_shards", f"must be 0 to {MAX_SHARDS}")
-    return value
-
-
 def _require_home(tenant: Tenant, allowed: Sequence[str]) -> None:
     """Returns where a tenant may have these regions: while it is moved, neither end of the way is taken away."""
     if tenant.status == MOVING:
@@ -518,21 +380,3 @@ def _require_home(tenant: Tenant, allowed: Sequence[str]) -> None:
             f"the tenant lives in {tenant.placement.region}; move it first",
             reason="REGION_IN_USE",
         )
-
-
-def _backup_hours(value: int) -> int:
-    if not 0 <= value <= _MAX_BACKUP_HOURS:
-        raise InvalidArgument("tenant.backups.interval_hours", f"must be 0 to {_MAX_BACKUP_HOURS}")
-    return value
-
-
-def _backups_kept(value: int) -> int:
-    if not 0 <= value <= _MAX_BACKUPS:
-        raise InvalidArgument("tenant.backups.kept_count", f"must be 0 to {_MAX_BACKUPS}")
-    return value
-
-
-def _max_object_bytes(value: int) -> int:
-    if value < 0:
-        raise InvalidArgument("tenant.limits.max_object_bytes", "must not be negative")
-    return value

@@ -15,7 +15,8 @@ from services.resolver.lifecycle import reencryption
 from services.resolver.lifecycle.control import Operations
 from services.resolver.lifecycle.operation_servicer import operation_proto
 from services.resolver.minting import Minted
-from services.resolver.operations import NewTenant, Resolution, Rotation, TenantChange, Tenants
+from services.resolver.operations import NewTenant, Rotation, TenantChange, Tenants
+from services.resolver.resolution import Resolution
 from services.resolver.tenant_keys import require_encryption
 from silo.resolver.v1 import context_pb2, signing_key_pb2, tenant_key_pb2, tenant_pb2
 

@@ -24,8 +24,8 @@ class ResolverSettings(ProcessSettings):
         data_address: where the data service is, for the resolver's own work on tenants.
         search_address: where the search service is, for the same.
         offboarding_grace_days: how long an offboarding can be taken back where its caller does not say.
-        offboarding_settle_seconds: how long after a tenant's suspension nothing is removed yet: no less than a
-            context lives and a call that was let through takes.
+        settle_seconds: how long operations wait after a tenant was suspended or kept from writing, until what was
+            begun before is over: no less than a context lives and a call that was let through takes.
         operation_lease_seconds: how long an operation is held by a resolver that is no longer heard of.
         crash_at: in development alone, `{kind}/{step}:{moment}` of operations, with commas between them, at each
             of which the process ends as by SIGKILL once in the life of a home; for tests.
@@ -44,7 +44,7 @@ class ResolverSettings(ProcessSettings):
     data_address: str = "127.0.0.1:50052"
     search_address: str = "127.0.0.1:50054"
     offboarding_grace_days: int = Field(default=30, ge=0, le=366)
-    offboarding_settle_seconds: float = Field(default=150.0, ge=0)
+    settle_seconds: float = Field(default=150.0, ge=0)
     operation_lease_seconds: float = Field(default=15.0, ge=0.5)
     crash_at: str | None = None
     key_settle_seconds: float = Field(default=120.0, ge=0)

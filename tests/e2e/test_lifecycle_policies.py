@@ -1,4 +1,4 @@
-"""Objects and events that go by themselves, in a running suite on embedded engines, by the commands of `silo`."""
+"""Objects, events and counters that go by themselves, in a running suite, by the commands of `silo`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         **inherited_environment(),
         "SILO_STORAGE_SWEEP_SECONDS": "0.2",
         "SILO_SEARCH_SWEEP_SECONDS": "0.2",
+        "SILO_DATA_SWEEP_SECONDS": "0.2",
     }
     home = tmp_path_factory.mktemp("sweeping")
     with Stack(
@@ -125,3 +126,30 @@ def test_events_older_than_they_are_kept_go_and_nothing_else(silo: Silo, tmp_pat
     assert _messages(silo, "A") == {"young"}
     assert _messages(silo, "B") == {"old", "young"}
     assert json.loads(silo("policies", "update-events", "--set", "days=0"))["days"] == 0
+
+
+def _days(silo: Silo, tenant: str, *, start: str) -> set[str]:
+    shown = json.loads(silo("analytics", "report", "--start", start, tenant=tenant))
+    return {each["date"] for each in shown["counters"]}
+
+
+def test_counters_older_than_they_are_kept_go_and_nothing_else(silo: Silo) -> None:
+    today = datetime.now(UTC).date()
+    old, young = ((today - timedelta(days=each)).isoformat() for each in (9, 5))
+    for tenant in ("A", "B"):
+        for date in (old, young):
+            silo("analytics", "increment", "OPENS=1", "--date", date, tenant=tenant)
+    assert _days(silo, "A", start=old) == {old, young}
+    silo("policies", "update-items", "--set", "counter_days=7")
+    assert json.loads(silo("policies", "get-items"))["counter_days"] == 7
+    assert _days(silo, "A", start=old) == {young}
+
+    def swept() -> bool:
+        """Whether it is gone and not just left out of reports, as is seen once all is kept again."""
+        silo("policies", "update-items", "--set", "counter_days=7")
+        silo("policies", "update-items", "--set", "counter_days=0")
+        return old not in _days(silo, "A", start=old)
+
+    _wait_until(swept)
+    assert _days(silo, "A", start=old) == {young}
+    assert _days(silo, "B", start=old) == {old, young}

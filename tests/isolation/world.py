@@ -51,6 +51,7 @@ SINGLETONS = {
     "TenantConfig": "config",
     "ObjectLifecycle": "objectLifecycle",
     "EventRetention": "eventRetention",
+    "ItemRetention": "itemRetention",
 }
 EDGE_METHODS = [method for method in all_methods() if method.edge]
 OPERATOR_METHODS = [m for m in EDGE_METHODS if m.permission.startswith("platform.")]
@@ -346,7 +347,7 @@ def _guess(
         return f"secret-{own}/"
     if name == "expire_days":
         return 1
-    if name == "days":
+    if name in {"days", "counter_days"}:
         return 3_650
     if name == "email":
         return f"{world.canary}@example.com" if holder.name == "ListUsersRequest" else "b@x.example"

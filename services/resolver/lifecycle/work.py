@@ -14,8 +14,8 @@ from services.resolver.lifecycle.holding import Holding
 from services.resolver.lifecycle.records import Operation
 from services.resolver.lifecycle.services import Access, Services
 from services.resolver.lifecycle.store import OperationStore
-from services.resolver.operations import subject_of
 from services.resolver.ports import Value
+from services.resolver.resolution import subject_of
 
 _ATTEMPTS = 8
 

@@ -76,6 +76,8 @@ def test_all_the_promised_commands_are_there() -> None:
         ("policies", "update-objects"),
         ("policies", "get-events"),
         ("policies", "update-events"),
+        ("policies", "get-items"),
+        ("policies", "update-items"),
     }
     promised |= {("entities", verb) for verb in ("batch-get", "batch-write", "transact")}
     promised |= {("analytics", "increment"), ("analytics", "report")}

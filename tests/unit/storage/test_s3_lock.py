@@ -33,9 +33,14 @@ class Clock:
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_lock, "PATIENCE_SECONDS", 0.2)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_lock, "PATIENCE_SECONDS", 30.0)
     monkeypatch.setattr(s3_lock, "_LONGEST_PAUSE", 0.02)
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch, _patient: None) -> None:
+    monkeypatch.setattr(s3_lock, "PATIENCE_SECONDS", 0.2)
 
 
 @pytest.fixture
@@ -83,6 +88,7 @@ async def test_another_process_waits_for_it(
     assert order == ["first", "second"]
 
 
+@pytest.mark.usefixtures("_impatient")
 async def test_it_is_not_waited_for_without_end(
     locks: BucketLocks, client: Any, calls: Calls, clock: Clock
 ) -> None:
@@ -94,6 +100,7 @@ async def test_it_is_not_waited_for_without_end(
         assert _held(client)
 
 
+@pytest.mark.usefixtures("_impatient")
 async def test_one_whose_process_ended_is_taken_over_when_its_time_is_over(
     locks: BucketLocks, client: Any, clock: Clock
 ) -> None:

@@ -17,7 +17,8 @@ from services.resolver.lifecycle.operation_servicer import callers_tenant, opera
 from services.resolver.lifecycle.records import Operation
 from services.resolver.lifecycle.services import Services
 from services.resolver.lifecycle.settling import require_active
-from services.resolver.operations import Tenants, subject_of
+from services.resolver.operations import Tenants
+from services.resolver.resolution import subject_of
 from services.resolver.servicer import tenant_id_in
 from silo.resolver.v1 import archive_pb2 as pb
 
