@@ -27,7 +27,7 @@ class Step:
         do: does it. It may be done again after a crash at any moment of it, and then does only what is missing.
         undo: takes it back on cancelling, whether it was done in full, in part or not at all; None where there is
             nothing to take back.
-        final: from here on the operation cannot be cancelled.
+        final: from its beginning on the operation cannot be cancelled; see also `Work.leave_no_way_back`.
     """
 
     name: str

@@ -2,16 +2,18 @@
 
 The tenant is suspended first, and everything can still be taken back while the grace period lasts. What was begun
 before the suspension is then given the time that contexts live, so that a write that races the purge loses. From
-the first removal on there is no way back; every store is read back before anything is certified. The record that
-is left says that id and slug were used, and nothing else.
+the first removal on there is no way back; a legal hold that comes meanwhile keeps what is left by then. Every
+store is read back before anything is certified. The record that is left says that id and slug were used, and
+nothing else.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from boundary.errors import FailedPrecondition
 from boundary.ids import TenantId
@@ -29,6 +31,9 @@ NAME = "offboarding"
 
 _PASSES = 5
 """How often a store that is read back and not found empty is purged again."""
+
+_HOLD_SECONDS = 0.5
+"""How often it is looked, while something is being removed, whether that is still allowed."""
 
 _STORES: dict[
     str, tuple[Callable[[Work], Awaitable[None]], Callable[[Work], Awaitable[removal.Counts]]]
@@ -71,7 +76,7 @@ class Offboarding:
                 Step(name="suspension", do=self._suspend, undo=_reinstate),
                 Step(name="grace", do=_grace),
                 Step(name="settling", do=self._settle),
-                Step(name="items", do=_purging("items"), final=True),
+                Step(name="items", do=_purging("items")),
                 Step(name="objects", do=_purging("objects")),
                 Step(name="events", do=_purging("events")),
                 Step(name="verification", do=_verify),
@@ -105,9 +110,7 @@ class Offboarding:
 
     async def _settle(self, work: Work) -> None:
         _wait_until(work, self._settle_seconds, "what was begun before the suspension ends")
-        tenant = await work.tenant()
-        if tenant.legal_hold:
-            raise Blocked(_held(tenant))
+        await _require_no_hold(work)
 
     async def _end_key(self, work: Work) -> None:
         with told():
@@ -172,16 +175,44 @@ def _purging(store: str) -> Callable[[Work], Awaitable[None]]:
     remove, _ = _STORES[store]
 
     async def purge(work: Work) -> None:
-        tenant = await work.tenant()
-        if tenant.legal_hold:  # it came after the last look; nothing that is held goes
-            raise Blocked(_held(tenant))
+        await _require_no_hold(work)  # it may have come after the last look
         if "purge_began_at" not in work.memory:
-            await work.remember(purge_began_at=now_micros())
+            await work.leave_no_way_back(purge_began_at=now_micros())
         await _go_on_counting(work, store)
-        await remove(work)
+        await _unless_held(work, remove)
         await work.remember(**{f"removed_{store}": _removed(work, store)})
 
     return purge
+
+
+async def _unless_held(work: Work, remove: Callable[[Work], Awaitable[None]]) -> None:
+    """Removes, and ends soon after a legal hold is set; what is left by then stays.
+
+    Raises:
+        Blocked: the tenant is held.
+    """
+    await _require_no_hold(work)
+    removing = asyncio.ensure_future(remove(work))
+    watching = asyncio.create_task(_watch_for_hold(work))
+    try:
+        done, _ = await asyncio.wait((removing, watching), return_when=asyncio.FIRST_COMPLETED)
+        await (removing if removing in done else watching)
+    finally:
+        for task in (removing, watching):
+            task.cancel()
+        await asyncio.gather(removing, watching, return_exceptions=True)
+
+
+async def _watch_for_hold(work: Work) -> NoReturn:
+    while True:
+        await asyncio.sleep(_HOLD_SECONDS)
+        await _require_no_hold(work)
+
+
+async def _require_no_hold(work: Work) -> None:
+    tenant = await work.tenant()
+    if tenant.legal_hold:
+        raise Blocked(_held(tenant))
 
 
 async def _go_on_counting(work: Work, store: str) -> None:
@@ -219,7 +250,7 @@ async def _verify(work: Work) -> None:
             if not found:
                 break
             work.progress(0, detail=f"{store} were found and are purged again")
-            await remove(work)
+            await _unless_held(work, remove)
         else:
             raise FailedPrecondition("PURGE_INCOMPLETE", f"{store} are left: {found}")
     await work.remember(verified_at=now_micros())

@@ -65,6 +65,18 @@ class Work:
         """
         await self._holding.remember(values)
 
+    async def leave_no_way_back(self, **values: Value) -> None:
+        """Passes the point of no return within a step, and keeps values; both are written when this returns.
+
+        For steps that may still find something in their way: `Step.final` is passed as soon as a step begins.
+
+        Raises:
+            CancelRequested: somebody wants the operation rolled back, and still can.
+            LeaseLost: another resolver holds the operation.
+        """
+        memory = {**self._holding.operation.memory, **values}
+        await self._holding.write(unless_cancelled=True, memory=memory, cancellable=False)
+
     async def forget_parameters(self, *names: str) -> None:
         """Drops what was asked for and is needed no more, before this returns.
 

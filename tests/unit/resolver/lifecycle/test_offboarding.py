@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,69 @@ async def test_an_operator_cannot_resume_a_tenant_that_began_to_leave_meanwhile(
     tenant = await engine.directory.find(A)
     assert tenant is not None
     assert tenant.status == OFFBOARDING
+
+
+async def hold(engine: Engine, why: str) -> None:
+    tenant = await engine.directory.find(A)
+    assert tenant is not None
+    await engine.directory.replace(tenant.changed(legal_hold=why), etag=tenant.etag)
+
+
+async def test_a_hold_that_comes_while_items_go_keeps_the_others(
+    table: SqliteTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [1, 2, 3]
+    going, ended = asyncio.Event(), asyncio.Event()
+
+    async def remove(work: Work) -> None:
+        try:
+            while left:
+                left.pop()
+                work.progress(3 - len(left), unit="items")
+                going.set()
+                if not engine_released:
+                    await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    engine_released: list[bool] = []
+    monkeypatch.setattr(offboarding, "_HOLD_SECONDS", 0.01)
+    monkeypatch.setitem(offboarding._STORES, "items", (remove, offboarding.removal.items_left))
+    step = Step(name="items", do=offboarding._purging("items"))
+    async with running(table, Kind(name="offboarding", steps=(step,))) as engine:
+        await with_tenant(engine, status=OFFBOARDING)
+        begun = await engine.start("offboarding")
+        await asyncio.wait_for(going.wait(), 5)
+        await hold(engine, "case 9")
+        blocked = await engine.until(begun, lambda now: now.state == "BLOCKED")
+        assert ended.is_set()
+        assert left == [1, 2]
+        assert blocked.error is not None
+        assert blocked.error.reason == "LEGAL_HOLD"
+        with pytest.raises(FailedPrecondition, match="no return"):
+            await engine.operations.cancel(blocked)
+        engine_released.append(True)
+        await hold(engine, "")
+        await engine.operations.look_again(A)
+        over = await engine.over(begun)
+        assert (over.state, left) == ("SUCCEEDED", [])
+        assert (over.memory["removed_items"], over.memory["tries_items"]) == (1 + 3, 2)
+
+
+async def test_what_a_hold_blocks_before_anything_is_gone_can_be_taken_back(
+    table: SqliteTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def remove(_: Work) -> None:
+        raise AssertionError("the tenant is held")
+
+    monkeypatch.setitem(offboarding._STORES, "items", (remove, offboarding.removal.items_left))
+    step = Step(name="items", do=offboarding._purging("items"))
+    async with running(table, Kind(name="offboarding", steps=(step,))) as engine:
+        await with_tenant(engine, status=OFFBOARDING)
+        await hold(engine, "case 10")
+        begun = await engine.start("offboarding")
+        blocked = await engine.until(begun, lambda now: now.state == "BLOCKED")
+        assert blocked.cancellable
+        await engine.operations.cancel(blocked)
+        over = await engine.until(begun, lambda now: now.over)
+        assert over.state == "CANCELLED"
