@@ -19,7 +19,7 @@ from boundary.context import CONTEXT_KEY, CONTEXT_LIFETIME, LIFECYCLE_PRINCIPAL
 from boundary.metadata import PEER_KEY
 from boundary.peers import read_peer_token
 from devstack.onboarding import onboard
-from services.resolver.operations import DELEGATIONS
+from services.resolver.resolution import DELEGATIONS
 from services.resolver.signing_keys import SigningKeys
 from silo.policy.v1 import policy_pb2
 from silo.resolver.v1 import context_pb2, context_pb2_grpc
