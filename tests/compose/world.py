@@ -47,7 +47,7 @@ class InsideWorld(World):
 
 def inside_worlds(stack: ComposeSuite, gateway: grpc.Channel) -> tuple[World, World]:
     """Two tenants of which one's id begins like the other's: neighbours by prefix."""
-    tenants = ("acme", "acme-corp")
+    tenants = ("umbra", "umbra-corp")
     onboard(stack.gateway, token=stack.operator_token(), tenants=tenants)
     made = tuple(InsideWorld(stack, gateway, tenant_id) for tenant_id in tenants)
     for world in made:

@@ -19,7 +19,7 @@ def gateway(stack: Stack) -> Iterator[grpc.Channel]:
 @pytest.fixture(scope="session")
 def worlds(stack: Stack, gateway: grpc.Channel) -> tuple[World, World]:
     """Two tenants of which one's id begins like the other's: neighbours by prefix. One of them has encryption."""
-    tenants = ("acme", "acme-corp")
+    tenants = ("umbra", "umbra-corp")
     onboard(stack.gateway, token=stack.operator_token(), tenants=tenants)
     encrypt(gateway, tenants[1], operator=bearer(stack.operator_token()))
     made = tuple(World(stack, gateway, tenant_id) for tenant_id in tenants)

@@ -391,7 +391,7 @@ def forgeries(token: str) -> list[str]:
     unsigned = jwt.encode(claims, None, algorithm="none", headers={"kid": header["kid"]})
     hmac = jwt.encode(claims, "s" * 64, algorithm="HS256", headers={"kid": header["kid"]})
     head, _, signature = token.split(".")
-    changed = {**claims, "tid": "acme-corp", "exp": int(time.time()) + 3600}
+    changed = {**claims, "tid": "umbra-corp", "exp": int(time.time()) + 3600}
     body = base64.urlsafe_b64encode(json.dumps(changed).encode()).rstrip(b"=").decode()
     return [signed, unknown, unsigned, hmac, f"{head}.{body}.{signature}", "x", ".."]
 
