@@ -15,7 +15,7 @@ from tests.contexts import make_context
 _AT_ONCE = 16
 
 
-def crowd(home: Path, tenant_id: str, *, mark: str, items: int, objects: int) -> None:
+def crowd(home: Path, tenant_id: str, *, mark: str, items: int, objects: int = 0) -> None:
     """Writes items and objects that carry the mark into the engines of a suite on a home."""
     asyncio.run(_items(home, tenant_id, mark, items))
     asyncio.run(_objects(home, tenant_id, mark, objects))

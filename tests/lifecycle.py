@@ -316,6 +316,16 @@ def files_with(home: Path, mark: str) -> list[str]:
     ]
 
 
+def rows_of(home: Path, tenant_id: str) -> int:
+    """How many items the embedded table holds for a tenant."""
+    path = home / "table" / "table.db"
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        rows = connection.execute(
+            "SELECT count(*) FROM items WHERE pk = ?", (f"TENANT#{tenant_id}",)
+        )
+        return int(rows.fetchone()[0])
+
+
 def _archived_trail(index: Path) -> set[str]:
     """The content files of the audit trail, which a process archives when it starts again."""
     if not index.exists():

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import signal
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -25,7 +26,7 @@ from silo.resolver.v1 import (
     tenant_pb2,
 )
 from tests.crowd import crowd
-from tests.lifecycle import ENVIRONMENT, KINDS, Inhabitant, Operator, files_with, moments
+from tests.lifecycle import ENVIRONMENT, KINDS, Inhabitant, Operator, files_with, moments, rows_of
 
 pytestmark = pytest.mark.embedded
 
@@ -205,6 +206,35 @@ def test_nothing_that_is_held_is_purged(running: Stack, operator: Operator) -> N
     hold = tenant_lifecycle_pb2.SetLegalHoldRequest(name="tenants/Frida", reason="case 8")
     operator.lifecycle.SetLegalHold(hold, **operator.common)
     assert refused(lambda: operator.offboard("Frida")) == "LEGAL_HOLD"
+
+
+@pytest.mark.timeout(120)
+def test_a_hold_ends_the_purge_that_is_under_way(running: Stack, operator: Operator) -> None:
+    assert operator.over(operator.onboard("Olga")).state == SUCCEEDED
+    crowd(running.home, "Olga", mark="CANARY-olga-zq", items=ITEMS)
+    leaving = operator.offboard("Olga")
+    operator.removing(leaving, "items", some=True)
+    hold = tenant_lifecycle_pb2.SetLegalHoldRequest(name="tenants/Olga", reason="case 9")
+    operator.lifecycle.SetLegalHold(hold, **operator.common)
+    blocked = operator.until(leaving, lambda now: now.state == BLOCKED)
+    assert blocked.error.reason == "LEGAL_HOLD"
+    (items,) = [step for step in blocked.steps if step.name == "items"]
+    assert 0 < items.done < ITEMS
+    cancel = operation_pb2.CancelOperationRequest(name=leaving.name)
+    assert refused(lambda: operator.operations.CancelOperation(cancel, **operator.common)) == (
+        "OPERATION_NOT_CANCELLABLE"
+    )
+    time.sleep(0.5)  # what the engine was asked for by then still goes
+    left = rows_of(running.home, "Olga")
+    assert left > 1000
+    time.sleep(0.5)
+    assert rows_of(running.home, "Olga") == left
+    release = tenant_lifecycle_pb2.ReleaseLegalHoldRequest(name="tenants/Olga")
+    operator.lifecycle.ReleaseLegalHold(release, **operator.common)
+    over = operator.over(leaving)
+    assert over.state == SUCCEEDED, over
+    assert verify(operator.certificate(over))["items"]["removed"] > items.done
+    assert files_with(running.home, "CANARY-olga-zq") == []
 
 
 def test_a_person_is_taken_out_of_everything_and_nobody_else(

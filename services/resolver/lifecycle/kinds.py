@@ -101,8 +101,10 @@ class Blocked(Exception):
 
     Attributes:
         error: what is in the way.
+        untouched: whether nothing was done since the point of no return, so that the operation is before it again.
     """
 
-    def __init__(self, error: SiloError) -> None:
+    def __init__(self, error: SiloError, *, untouched: bool = False) -> None:
         super().__init__(error.reason)
         self.error = error
+        self.untouched = untouched

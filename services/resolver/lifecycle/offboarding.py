@@ -9,11 +9,10 @@ nothing else.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any
 
 from boundary.errors import FailedPrecondition
 from boundary.ids import TenantId
@@ -21,7 +20,8 @@ from services.keys.refusals import told
 from services.resolver.certificates import ERASURE, Certificates
 from services.resolver.directory import OFFBOARDING, PURGED, Changed, Directory, Tenant, now_micros
 from services.resolver.lifecycle import removal
-from services.resolver.lifecycle.kinds import Blocked, Kind, Step, WaitUntil
+from services.resolver.lifecycle.kinds import Kind, Step, WaitUntil
+from services.resolver.lifecycle.legal_hold import held, require_free, unless_held
 from services.resolver.lifecycle.work import Work, tenant_busy
 from services.resolver.operations import Tenants
 from services.resolver.ports import Value
@@ -32,11 +32,9 @@ NAME = "offboarding"
 _PASSES = 5
 """How often a store that is read back and not found empty is purged again."""
 
-_HOLD_SECONDS = 0.5
-"""How often it is looked, while something is being removed, whether that is still allowed."""
-
 _STORES: dict[
-    str, tuple[Callable[[Work], Awaitable[None]], Callable[[Work], Awaitable[removal.Counts]]]
+    str,
+    tuple[Callable[[Work], Coroutine[Any, Any, None]], Callable[[Work], Awaitable[removal.Counts]]],
 ] = {
     "items": (removal.remove_items, removal.items_left),
     "objects": (removal.remove_objects, removal.objects_left),
@@ -97,7 +95,7 @@ class Offboarding:
         if tenant.status == PURGED:
             raise FailedPrecondition("TENANT_PURGED", "the tenant is purged already")
         if tenant.legal_hold:
-            raise _held(tenant)
+            raise held(tenant)
         return {"grace_seconds": grace_seconds}
 
     async def _suspend(self, work: Work) -> None:
@@ -110,7 +108,7 @@ class Offboarding:
 
     async def _settle(self, work: Work) -> None:
         _wait_until(work, self._settle_seconds, "what was begun before the suspension ends")
-        await _require_no_hold(work)
+        await require_free(work)
 
     async def _end_key(self, work: Work) -> None:
         with told():
@@ -175,44 +173,21 @@ def _purging(store: str) -> Callable[[Work], Awaitable[None]]:
     remove, _ = _STORES[store]
 
     async def purge(work: Work) -> None:
-        await _require_no_hold(work)  # it may have come after the last look
-        if "purge_began_at" not in work.memory:
+        untouched = not _began(work)
+        await require_free(work, untouched=untouched)
+        if untouched:
             await work.leave_no_way_back(purge_began_at=now_micros())
+            await require_free(work, untouched=True)  # a hold may have come in between
         await _go_on_counting(work, store)
-        await _unless_held(work, remove)
+        await unless_held(work, remove(work))
         await work.remember(**{f"removed_{store}": _removed(work, store)})
 
     return purge
 
 
-async def _unless_held(work: Work, remove: Callable[[Work], Awaitable[None]]) -> None:
-    """Removes, and ends soon after a legal hold is set; what is left by then stays.
-
-    Raises:
-        Blocked: the tenant is held.
-    """
-    await _require_no_hold(work)
-    removing = asyncio.ensure_future(remove(work))
-    watching = asyncio.create_task(_watch_for_hold(work))
-    try:
-        done, _ = await asyncio.wait((removing, watching), return_when=asyncio.FIRST_COMPLETED)
-        await (removing if removing in done else watching)
-    finally:
-        for task in (removing, watching):
-            task.cancel()
-        await asyncio.gather(removing, watching, return_exceptions=True)
-
-
-async def _watch_for_hold(work: Work) -> NoReturn:
-    while True:
-        await asyncio.sleep(_HOLD_SECONDS)
-        await _require_no_hold(work)
-
-
-async def _require_no_hold(work: Work) -> None:
-    tenant = await work.tenant()
-    if tenant.legal_hold:
-        raise Blocked(_held(tenant))
+def _began(work: Work) -> bool:
+    """Whether any store may have been asked to remove something: it is recorded before it is asked."""
+    return any(f"tries_{store}" in work.memory for store in _STORES)
 
 
 async def _go_on_counting(work: Work, store: str) -> None:
@@ -250,7 +225,7 @@ async def _verify(work: Work) -> None:
             if not found:
                 break
             work.progress(0, detail=f"{store} were found and are purged again")
-            await _unless_held(work, remove)
+            await unless_held(work, remove(work))
         else:
             raise FailedPrecondition("PURGE_INCOMPLETE", f"{store} are left: {found}")
     await work.remember(verified_at=now_micros())
@@ -299,10 +274,6 @@ def _key_section(memory: Mapping[str, Value]) -> dict[str, Any]:
     if "key_id" not in memory:
         return {"key_id": "", "state": "the tenant had no key"}
     return {"key_id": memory["key_id"], "state": memory["key_state"]}
-
-
-def _held(tenant: Tenant) -> FailedPrecondition:
-    return FailedPrecondition("LEGAL_HOLD", f"the tenant is held: {tenant.legal_hold}")
 
 
 def _time(micros: Value) -> str:

@@ -217,7 +217,10 @@ class Runner:
             return False
         except Blocked as blocked:
             due_at = now_micros() + round(self._pace.blocked_seconds * 1e6)
-            await holding.let_go(state=BLOCKED, error=Failure.of(blocked.error), due_at=due_at)
+            changes: dict[str, Any] = {"cancellable": True} if blocked.untouched else {}
+            await holding.let_go(
+                state=BLOCKED, error=Failure.of(blocked.error), due_at=due_at, **changes
+            )
             return False
         except SiloError as error:
             await self._fail(holding, Failure.of(error))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from boundary.context import Placement
@@ -18,6 +20,8 @@ from services.resolver.ports import Value
 from services.resolver.resolution import subject_of
 
 _ATTEMPTS = 8
+_LOOK_SECONDS = 0.5
+"""How often the directory is asked for what other resolvers may have changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +108,24 @@ class Work:
         tenant = await self._tools.directory.find(tenant_id)
         if tenant is None:
             raise NotFound(f"tenants/{tenant_id}")
+        return tenant
+
+    async def until_tenant(self, holds: Callable[[Tenant], bool]) -> Tenant:
+        """The operation's tenant once something holds of it.
+
+        This resolver's changes are seen at once, those of others within half a second or so.
+
+        Raises:
+            NotFound: there is none.
+            Unavailable: the directory does not answer.
+        """
+        with self._tools.changes.subscribe() as subscription:
+            while not holds(tenant := await self.tenant()):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_SECONDS):
+                        async for changed in subscription.changes():
+                            if changed.tenant_id == self.tenant_id:
+                                break
         return tenant
 
     async def change_tenant(self, **changes: object) -> Tenant:

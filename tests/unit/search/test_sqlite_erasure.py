@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -105,4 +106,31 @@ async def test_an_erasure_that_was_cut_off_before_the_scrubbing_is_finished_by_t
     lifecycle = IndexLifecycle(indexes, live_calls=LiveCalls())
     *_, last = [told async for told in lifecycle.erase(tenant, subject)]
     assert (last.deleted, last.complete) == (0, True)
+    assert found_in(tmp_path) == []
+
+
+async def test_nothing_is_left_of_the_only_recipient_there_is(
+    indexes: SqliteIndexes, tenant: TenantContext, tmp_path: Path
+) -> None:
+    assert all(await indexes.bulk(tenant.index, [event(tenant, 0, 0)]))
+    assert found_in(tmp_path)
+    subject = DataSubject.parse(ADDRESS, field="email")
+    lifecycle = IndexLifecycle(indexes, live_calls=LiveCalls())
+    *_, last = [told async for told in lifecycle.erase(tenant, subject)]
+    assert (last.deleted, last.complete) == (1, True)
+    assert found_in(tmp_path) == []
+
+
+async def test_an_erasure_may_share_its_transaction_with_what_it_erases(
+    indexes: SqliteIndexes, tenant: TenantContext, tmp_path: Path
+) -> None:
+    await indexes.create(tenant.index)
+    subject = DataSubject.parse(ADDRESS, field="email")
+    for batch in range(5):
+        ingest = indexes.bulk(tenant.index, [event(tenant, batch, 0)])
+        await asyncio.gather(ingest, indexes.erase(tenant.index, subject.key, limit=10))
+    assert found_in(tmp_path)
+    lifecycle = IndexLifecycle(indexes, live_calls=LiveCalls())
+    *_, last = [told async for told in lifecycle.erase(tenant, subject)]
+    assert last.complete
     assert found_in(tmp_path) == []

@@ -57,11 +57,12 @@ class Engine:
         self.directory = Directory(guarded, table_name="EmailPlatform", region="local")
         self.store = OperationStore(guarded, table_name="EmailPlatform")
         self.feed = Feed()
+        self.changes = Changes()
         registry = Registry(kinds)
         tools = Tools(
             store=self.store,
             directory=self.directory,
-            changes=Changes(),
+            changes=self.changes,
             services=Services({}, minter=ContextMinter(signing_keys())),
         )
         self.runner = Runner(tools=tools, registry=registry, feed=self.feed, crash=crash, pace=PACE)

@@ -14,6 +14,7 @@ from boundary.errors import FailedPrecondition, Unavailable
 from services.resolver.changes import Changes
 from services.resolver.directory import OFFBOARDING, SUSPENDED, Tenant, now_micros
 from services.resolver.lifecycle import offboarding
+from services.resolver.lifecycle import work as work_module
 from services.resolver.lifecycle.kinds import Kind, Step
 from services.resolver.lifecycle.work import Work
 from services.resolver.operations import Tenants
@@ -82,12 +83,133 @@ async def test_what_each_try_has_removed_is_counted_once(
             raise Unavailable("SERVICE_UNAVAILABLE", "the data service is gone")
 
     monkeypatch.setitem(offboarding._STORES, "items", (remove, offboarding.removal.items_left))
-    step = Step(name="items", do=offboarding._purging("items"), final=True)
+    step = Step(name="items", do=offboarding._purging("items"))
     async with running(table, Kind(name="offboarding", steps=(step,))) as engine:
         await with_tenant(engine, status=OFFBOARDING)
         over = await engine.over(await engine.start("offboarding"))
         assert over.state == "SUCCEEDED"
         assert (over.memory["removed_items"], over.memory["tries_items"]) == (800, 2)
+
+
+async def set_hold(engine: Engine, why: str, *, told: bool = True) -> None:
+    """Holds or releases the tenant at this resolver or, where nobody here is told, at another one."""
+    tenant = await engine.directory.find(A)
+    assert tenant is not None
+    changed = tenant.changed(legal_hold=why)
+    await engine.directory.replace(changed, etag=tenant.etag)
+    if told:
+        engine.changes.publish(changed)
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_hold_ends_the_removal_that_is_under_way(
+    table: SqliteTable, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    monkeypatch.setattr(work_module, "_LOOK_SECONDS", 60.0 if told else 0.1)
+    ended: list[str] = []
+
+    async def remove(work: Work) -> None:
+        if ended:
+            work.progress(60, unit="items")
+            return
+        work.progress(40, unit="items")
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.append("removal")
+
+    monkeypatch.setitem(offboarding._STORES, "items", (remove, offboarding.removal.items_left))
+    step = Step(name="items", do=offboarding._purging("items"))
+    async with running(table, Kind(name="offboarding", steps=(step,))) as engine:
+        await with_tenant(engine, status=OFFBOARDING)
+        started = await engine.start("offboarding")
+        await engine.until(started, lambda now: now.steps[0].done == 40)
+        await set_hold(engine, "case 9", told=told)
+        blocked = await engine.until(started, lambda now: now.state == "BLOCKED")
+        assert ended == ["removal"]
+        assert blocked.error is not None
+        assert blocked.error.reason == "LEGAL_HOLD"
+        with pytest.raises(FailedPrecondition, match="no return"):
+            await engine.operations.cancel(blocked)
+        await set_hold(engine, "")
+        over = await engine.over(started)
+        assert over.state == "SUCCEEDED"
+        assert (over.memory["removed_items"], over.memory["tries_items"]) == (100, 2)
+
+
+@pytest.mark.parametrize("last_moment", [False, True])
+async def test_what_is_held_before_anything_has_gone_can_be_taken_back(
+    table: SqliteTable, monkeypatch: pytest.MonkeyPatch, last_moment: bool
+) -> None:
+    async def remove(_: Work) -> None:
+        raise AssertionError("something that is held is removed")
+
+    monkeypatch.setitem(offboarding._STORES, "items", (remove, offboarding.removal.items_left))
+    step = Step(name="items", do=offboarding._purging("items"))
+    async with running(table, Kind(name="offboarding", steps=(step,))) as engine:
+        await with_tenant(engine, status=OFFBOARDING)
+        forbid = Work.leave_no_way_back
+
+        async def forbid_and_hold(work: Work, **values: Any) -> None:
+            await forbid(work, **values)
+            assert not work.operation.cancellable
+            await set_hold(engine, "case 10")
+
+        monkeypatch.setattr(Work, "leave_no_way_back", forbid_and_hold)
+        if not last_moment:
+            await set_hold(engine, "case 10")
+        started = await engine.start("offboarding")
+        first = await engine.until(started, lambda now: now.state == "BLOCKED")
+        assert first.cancellable
+        await engine.until(started, lambda now: now.fence > first.fence + 1)  # it looks again
+        await engine.operations.cancel(await engine.operations.get(first.operation_id))
+        over = await engine.until(started, lambda now: now.over)
+        assert over.state == "CANCELLED"
+
+
+async def test_what_is_to_be_taken_back_is_not_removed(
+    table: SqliteTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def remove(_: Work) -> None:
+        raise AssertionError("something that is to be taken back is removed")
+
+    monkeypatch.setitem(offboarding._STORES, "items", (remove, offboarding.removal.items_left))
+    step = Step(name="items", do=offboarding._purging("items"))
+    async with running(table, Kind(name="offboarding", steps=(step,))) as engine:
+        await with_tenant(engine, status=OFFBOARDING)
+        forbid = Work.leave_no_way_back
+
+        async def cancel_and_forbid(work: Work, **values: Any) -> None:
+            await engine.operations.cancel(work.operation)
+            await forbid(work, **values)
+
+        monkeypatch.setattr(Work, "leave_no_way_back", cancel_and_forbid)
+        started = await engine.start("offboarding")
+        over = await engine.until(started, lambda now: now.over)
+        assert over.state == "CANCELLED"
+
+
+async def test_a_removal_that_fails_for_good_is_told_and_can_be_resumed(
+    table: SqliteTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    async def remove(_: Work) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise FailedPrecondition("NO", "it cannot be removed")
+
+    monkeypatch.setitem(offboarding._STORES, "items", (remove, offboarding.removal.items_left))
+    step = Step(name="items", do=offboarding._purging("items"))
+    async with running(table, Kind(name="offboarding", steps=(step,))) as engine:
+        await with_tenant(engine, status=OFFBOARDING)
+        started = await engine.start("offboarding")
+        failed = await engine.over(started)
+        assert failed.error is not None
+        assert failed.error.reason == "NO"
+        await engine.operations.resume(failed)
+        assert (await engine.until(started, lambda now: now.over)).state == "SUCCEEDED"
 
 
 class Between:
@@ -129,69 +251,3 @@ async def test_an_operator_cannot_resume_a_tenant_that_began_to_leave_meanwhile(
     tenant = await engine.directory.find(A)
     assert tenant is not None
     assert tenant.status == OFFBOARDING
-
-
-async def hold(engine: Engine, why: str) -> None:
-    tenant = await engine.directory.find(A)
-    assert tenant is not None
-    await engine.directory.replace(tenant.changed(legal_hold=why), etag=tenant.etag)
-
-
-async def test_a_hold_that_comes_while_items_go_keeps_the_others(
-    table: SqliteTable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    left = [1, 2, 3]
-    going, ended = asyncio.Event(), asyncio.Event()
-
-    async def remove(work: Work) -> None:
-        try:
-            while left:
-                left.pop()
-                work.progress(3 - len(left), unit="items")
-                going.set()
-                if not engine_released:
-                    await asyncio.Event().wait()
-        finally:
-            ended.set()
-
-    engine_released: list[bool] = []
-    monkeypatch.setattr(offboarding, "_HOLD_SECONDS", 0.01)
-    monkeypatch.setitem(offboarding._STORES, "items", (remove, offboarding.removal.items_left))
-    step = Step(name="items", do=offboarding._purging("items"))
-    async with running(table, Kind(name="offboarding", steps=(step,))) as engine:
-        await with_tenant(engine, status=OFFBOARDING)
-        begun = await engine.start("offboarding")
-        await asyncio.wait_for(going.wait(), 5)
-        await hold(engine, "case 9")
-        blocked = await engine.until(begun, lambda now: now.state == "BLOCKED")
-        assert ended.is_set()
-        assert left == [1, 2]
-        assert blocked.error is not None
-        assert blocked.error.reason == "LEGAL_HOLD"
-        with pytest.raises(FailedPrecondition, match="no return"):
-            await engine.operations.cancel(blocked)
-        engine_released.append(True)
-        await hold(engine, "")
-        await engine.operations.look_again(A)
-        over = await engine.over(begun)
-        assert (over.state, left) == ("SUCCEEDED", [])
-        assert (over.memory["removed_items"], over.memory["tries_items"]) == (1 + 3, 2)
-
-
-async def test_what_a_hold_blocks_before_anything_is_gone_can_be_taken_back(
-    table: SqliteTable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def remove(_: Work) -> None:
-        raise AssertionError("the tenant is held")
-
-    monkeypatch.setitem(offboarding._STORES, "items", (remove, offboarding.removal.items_left))
-    step = Step(name="items", do=offboarding._purging("items"))
-    async with running(table, Kind(name="offboarding", steps=(step,))) as engine:
-        await with_tenant(engine, status=OFFBOARDING)
-        await hold(engine, "case 10")
-        begun = await engine.start("offboarding")
-        blocked = await engine.until(begun, lambda now: now.state == "BLOCKED")
-        assert blocked.cancellable
-        await engine.operations.cancel(blocked)
-        over = await engine.until(begun, lambda now: now.over)
-        assert over.state == "CANCELLED"
