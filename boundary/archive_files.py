@@ -44,7 +44,7 @@ def verify_archive(folder: Path, *, keys: Mapping[str, bytes]) -> Manifest:
             known.update(_contents(folder, part))
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in known:
+        if name not in known and (path.is_symlink() or not path.is_dir()):
             raise ArchiveError(name, "was added")
     return manifest
 

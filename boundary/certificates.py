@@ -125,6 +125,10 @@ def _parsed(text: str) -> dict[str, Any]:
         raise CertificateError("document", "is not JSON") from error
     if not isinstance(document, dict) or set(document) != _FIELDS:
         raise CertificateError("document", "does not have a certificate's fields")
+    try:
+        _canonical(document)
+    except (ValueError, RecursionError) as error:
+        raise CertificateError("document", "holds what is no text") from error
     if document["version"] != VERSION or isinstance(document["version"], bool):
         raise CertificateError("version", "is not one that is known here")
     for name in ("type", "key_id", "public_key", "signature"):

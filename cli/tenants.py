@@ -140,7 +140,7 @@ def hold(
         str, typer.Option("--reason", help="Why; told to whoever is refused for it.")
     ],
 ) -> None:
-    """Forbid that anything of a tenant is removed (legal hold)."""
+    """Forbid that the platform removes anything of a tenant (legal hold)."""
     stub = session.client.stub(tenant_lifecycle_pb2_grpc.TenantLifecycleServiceStub)
     request = tenant_lifecycle_pb2.SetLegalHoldRequest(name=TENANTS.name(identifier), reason=reason)
     show(session, session.client.call(stub.SetLegalHold, request).tenant)

@@ -67,7 +67,7 @@ class SubjectErasure:
         """Deletes the person's users and takes the address out of lists. Repeatable.
 
         Raises:
-            Aborted: others keep changing a list that holds it.
+            Aborted: others keep changing a user or a list that holds it.
         """
         done = Erased()
         async for page in self._pages(tenant, USERS.prefix):
@@ -120,16 +120,20 @@ class SubjectErasure:
 
     async def _delete_user(self, tenant: TenantContext, user: Stored, subject: DataSubject) -> bool:
         """Deletes a user as long as it has the address; whether it did."""
-        held = Condition(exists=True, equals={"email": user.item.get("email")})
-        try:
-            await self._table.write(
-                tenant.partition, Delete(sort_key=user.sort_key, condition=held)
-            )
-        except ConditionFailed as error:
-            if error.existing is not None and subject.has(error.existing.get("email")):
-                return await self._delete_user(tenant, replace(user, item=error.existing), subject)
-            return False
-        return True
+        item: Item | None = user.item
+        for _ in range(ATTEMPTS):
+            if item is None or not subject.has(item.get("email")):
+                return False
+            # Not on condition of the address: below, it may be encrypted.
+            unchanged = Condition(exists=True, equals={"etag": item["etag"]})
+            delete = Delete(sort_key=user.sort_key, condition=unchanged)
+            try:
+                await self._table.write(tenant.partition, delete)
+            except ConditionFailed:
+                item = await self._table.get(tenant.partition, user.sort_key)
+                continue
+            return True
+        raise contended(USERS.name(EntityId(user.sort_key.removeprefix(USERS.prefix))))
 
     async def _take_out(self, tenant: TenantContext, found: Stored, subject: DataSubject) -> bool:
         """Takes the address out of a list; whether it was in it."""

@@ -223,7 +223,10 @@ class Tenants:
         Raises:
             NotFound, FailedPrecondition: nothing was changed.
         """
-        await self._encryption.destroy(await self.get(tenant_id))
+        tenant = await self.get(tenant_id)
+        if tenant.legal_hold:
+            raise held(tenant)
+        await self._encryption.destroy(tenant)
         return await self._change(tenant_id, {"key_destroyed": True}, etag="", field="")
 
     def tell(self, tenant: Tenant) -> None:
@@ -353,6 +356,11 @@ class Rotation:
         """The id of a new signing key, which signs from now on."""
         key = await asyncio.to_thread(self._keys.rotate)
         return key.key_id
+
+
+def held(tenant: Tenant) -> FailedPrecondition:
+    """Why nothing of a tenant may go (`LEGAL_HOLD`)."""
+    return FailedPrecondition("LEGAL_HOLD", f"the tenant is held: {tenant.legal_hold}")
 
 
 def id_taken(existing: Tenant) -> AlreadyExists:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from boundary.context import TenantContext
 from boundary.errors import (
     Aborted,
-    AlreadyExists,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
@@ -312,20 +311,21 @@ class ObjectTransport:
                 return None
             try:
                 current = await self._known(tenant, current)
-                await self._objects.copy(
-                    tenant.objects,
-                    current.path,
-                    content_path(archive, current.sha256),
-                    source_if_match=current.etag,
-                    create_only=True,
-                )
-            except AlreadyExists:
-                return current  # the same content, of another object or of an earlier attempt
+                content = content_path(archive, current.sha256)
+                if not await self._has(tenant, content, current.sha256):
+                    await self._objects.copy(
+                        tenant.objects, current.path, content, source_if_match=current.etag
+                    )
             except (Aborted, NotFound):
                 current = await self._objects.head(tenant.objects, stored.path)
                 continue
             return current
         raise Unavailable("OBJECT_BUSY", "an object is being replaced over and over")
+
+    async def _has(self, tenant: TenantContext, path: str, sha256: str) -> bool:
+        """Whether a content is there already, of another object or of an earlier attempt: that, and no other."""
+        present = await self._objects.head(tenant.objects, path)
+        return present is not None and (await self._known(tenant, present)).sha256 == sha256
 
     async def _restore_all(
         self,

@@ -124,6 +124,12 @@ class TestArchive:
         assert await _archived(filled, max_count=1) == first
         assert await _paths(filled, FROM) == before
 
+    async def test_a_content_that_somebody_put_there_before_is_looked_at(self, filled):
+        place = content_path(ARCHIVE, hashlib.sha256(CONTENT["a"]).hexdigest())
+        await _put(filled, FROM, place, b"another content")
+        await _archived(filled)
+        assert await _content(filled, FROM, place) == CONTENT["a"]
+
     async def test_a_part_reads_as_it_was_written_and_a_digest_says_what_it_is(self, filled):
         transport = ObjectTransport(filled)
         with serving(FROM):

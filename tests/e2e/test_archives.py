@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -13,7 +14,14 @@ from devstack.stack import Stack
 from services.resolver.lifecycle.archives.export import backup_kind, export_kind
 from services.resolver.lifecycle.archives.restore import Import
 from services.resolver.lifecycle.settling import Settle
-from silo.resolver.v1 import archive_pb2, archive_pb2_grpc, operation_pb2, tenant_pb2
+from silo.resolver.v1 import (
+    archive_pb2,
+    archive_pb2_grpc,
+    operation_pb2,
+    tenant_key_pb2,
+    tenant_key_pb2_grpc,
+    tenant_pb2,
+)
 from tests.archives import Archivist, Resident
 from tests.lifecycle import ENVIRONMENT, files_with, moments
 from tests.serving import reason_of
@@ -214,13 +222,60 @@ def test_backups_are_made_by_the_clock_and_the_newest_are_kept(
     for _ in range(3):
         over = archivist.over(archivist.backup("Otto"))
         assert over.state == SUCCEEDED, over
-    kept = archivist.archives_of("Otto")
+    for name in ("zzz1", "zzz2"):  # what nobody has signed pushes no backup out
+        otto.upload(f"backups/{name}/manifest.json", b"{}")
+    copy = otto.download(f"{archivist.archives_of('Otto')[0]}/manifest.json")
+    otto.upload("backups/zzz3/manifest.json", copy)
+    assert archivist.over(archivist.backup("Otto")).state == SUCCEEDED
+    kept = [path for path in archivist.archives_of("Otto") if "zzz" not in path]
     assert len(kept) == 2
     assert all(path.startswith("backups/") for path in kept)
     clone = settled(archivist, running, "Otto-2")
     over = archivist.over(archivist.bring_in("Otto-2", kept[-1], source="Otto"))
     assert over.state == SUCCEEDED, over
     assert clone.belongings() == otto.belongings()
+
+
+def test_a_source_that_cannot_be_read_ends_an_import_with_the_reason(
+    running: Stack, archivist: Archivist
+) -> None:
+    encryption = tenant_pb2.TenantEncryption(enabled=True)
+    rita = settled(archivist, running, "Rita", encryption=encryption)
+    rita.furnish(1)
+    archive = archivist.over(archivist.export("Rita")).archive
+    settled(archivist, running, "Rita-2")
+    destroy = tenant_key_pb2.DestroyTenantKeyRequest(name="tenants/Rita", confirmation="Rita")
+    keys = tenant_key_pb2_grpc.TenantKeyServiceStub(archivist.channel)
+    keys.DestroyTenantKey(destroy, **archivist.common)
+    failed = archivist.over(archivist.bring_in("Rita-2", archive, source="Rita"))
+    assert (failed.state, failed.error.reason) == (FAILED, "KEY_DESTROYED")
+
+
+@pytest.mark.timeout(120)
+def test_services_that_are_killed_while_they_read_or_write_are_asked_again(
+    tmp_path: Path, stack_environment: Mapping[str, str]
+) -> None:
+    environment = {**stack_environment, **ENVIRONMENT}
+    with Stack(home=tmp_path, tenants=(), environment=environment, max_backoff=0.2) as stack:
+        archivist = Archivist(stack)
+        sven = settled(archivist, stack, "Sven")
+        sven.furnish(2)
+        for number in range(150):
+            sven.upload(f"attachments/{number}", b"%d" % number)
+        begun = archivist.export("Sven")
+        archivist.until(begun, lambda now: any(step.done for step in now.steps))
+        stack.kill("storage")
+        exported = archivist.over(begun)
+        assert exported.state == SUCCEEDED, exported
+        stack.await_ready()
+        clone = settled(archivist, stack, "Sven-2")
+        begun = archivist.bring_in("Sven-2", exported.archive, source="Sven")
+        archivist.until(begun, lambda now: now.steps[0].HasField("start_time"))
+        stack.kill("storage")
+        over = archivist.over(begun)
+        assert over.state == SUCCEEDED, over
+        stack.await_ready()
+        assert clone.belongings() == sven.belongings()
 
 
 @pytest.mark.timeout(240)

@@ -22,6 +22,8 @@ from silo.resolver.v1 import (
     operation_pb2,
     subject_erasure_pb2,
     subject_erasure_pb2_grpc,
+    tenant_key_pb2,
+    tenant_key_pb2_grpc,
     tenant_lifecycle_pb2,
     tenant_pb2,
 )
@@ -275,6 +277,31 @@ def test_a_person_is_taken_out_of_everything_and_nobody_else(
     )
     invalid = subject_erasure_pb2.StartSubjectErasureRequest(email="nobody")
     assert refused(lambda: erasures.StartSubjectErasure(invalid, **ines.common)) == "INVALID_EMAIL"
+
+
+def test_a_person_is_taken_out_of_what_is_encrypted(running: Stack, operator: Operator) -> None:
+    encryption = tenant_pb2.TenantEncryption(enabled=True)
+    assert operator.over(operator.onboard("Jana", encryption=encryption)).state == SUCCEEDED
+    jana = Inhabitant(running, "Jana", mark="JANA-qz")
+    jana.furnish(1)
+    jana.mention("gone.zq@example.com")
+    erasures = subject_erasure_pb2_grpc.SubjectErasureServiceStub(jana.channel)
+    request = subject_erasure_pb2.StartSubjectErasureRequest(email="gone.zq@example.com")
+    hold = tenant_lifecycle_pb2.SetLegalHoldRequest(name="tenants/Jana", reason="case 9")
+    operator.lifecycle.SetLegalHold(hold, **operator.common)
+    assert refused(lambda: erasures.StartSubjectErasure(request, **jana.common)) == "LEGAL_HOLD"
+    destroy = tenant_key_pb2.DestroyTenantKeyRequest(name="tenants/Jana", confirmation="Jana")
+    keys = tenant_key_pb2_grpc.TenantKeyServiceStub(operator.channel)
+    assert refused(lambda: keys.DestroyTenantKey(destroy, **operator.common)) == "LEGAL_HOLD"
+    release = tenant_lifecycle_pb2.ReleaseLegalHoldRequest(name="tenants/Jana")
+    operator.lifecycle.ReleaseLegalHold(release, **operator.common)
+    over = operator.over(erasures.StartSubjectErasure(request, **jana.common).operation)
+    assert over.state == SUCCEEDED, over
+    name = f"certificates/{over.name.partition('/')[2]}"
+    get = subject_erasure_pb2.GetSubjectErasureCertificateRequest(name=name)
+    sections = verify(erasures.GetSubjectErasureCertificate(get, **jana.common).certificate)
+    assert sections["items"]["users_deleted"] == 1
+    assert sections["items"]["lists_changed"] == 1
 
 
 @pytest.mark.timeout(240)

@@ -23,10 +23,11 @@ from services.resolver.lifecycle.records import (
     StepRecord,
 )
 from services.resolver.lifecycle.runner import Runner
-from services.resolver.lifecycle.store import LeaseLost, Listing, OperationStore
+from services.resolver.lifecycle.store import MAX_TOGETHER, LeaseLost, Listing, OperationStore
 from services.resolver.ports import Value
 
 _ATTEMPTS = 20
+_TAKE_BACK_SECONDS = 10.0
 _POLL_SECONDS = 1.0
 _RECENT = 20
 
@@ -53,13 +54,16 @@ class Operations:
     ) -> Operation:
         """The operation, recorded; the one that a first call with the same request_id began.
 
+        One that has the tenant to itself has others that failed, and do not, taken back before it.
+
         Raises:
             FailedPrecondition: another operation holds the tenant (`OPERATION_UNDER_WAY`).
+            ResourceExhausted: the tenant has too many (`OPERATIONS_FULL`).
             InvalidArgument: the request id is out of grammar.
         """
         kind = self._kind(kind_name)
         now = now_micros()
-        operation = await self._store.add(
+        operation = await self._add(
             Operation(
                 operation_id=operation_id_of(kind_name, tenant_id, request_id),
                 kind=kind.name,
@@ -76,6 +80,30 @@ class Operations:
         )
         self._runner.wake()
         return operation
+
+    async def _add(self, operation: Operation) -> Operation:
+        """The operation, recorded, once what failed before it and can be taken back has been."""
+        for _ in range(MAX_TOGETHER):
+            try:
+                return await self._store.add(operation)
+            except FailedPrecondition as refused:
+                holder = refused.metadata.get("operation", "").removeprefix("operations/")
+                if not operation.exclusive or not await self._taken_back(holder):
+                    raise
+        return await self._store.add(operation)
+
+    async def _taken_back(self, operation_id: str) -> bool:
+        """Whether an operation that failed and shares its tenant is taken back now, as far as it went."""
+        operation = await self.find(operation_id)
+        if operation is None or operation.exclusive or operation.state != FAILED:
+            return False
+        await self.cancel(operation)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_TAKE_BACK_SECONDS):
+                async for now in self.watch(operation_id):
+                    if now.over or now.state == FAILED:
+                        return now.over
+        return False
 
     async def repeated(
         self, kind_name: str, tenant_id: TenantId, request_id: str

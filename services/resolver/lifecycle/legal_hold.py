@@ -6,15 +6,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from boundary.errors import FailedPrecondition
-from services.resolver.directory import Tenant
 from services.resolver.lifecycle.kinds import Blocked
 from services.resolver.lifecycle.work import Work
-
-
-def held(tenant: Tenant) -> FailedPrecondition:
-    """Why nothing of a tenant may go (`LEGAL_HOLD`)."""
-    return FailedPrecondition("LEGAL_HOLD", f"the tenant is held: {tenant.legal_hold}")
+from services.resolver.operations import held
 
 
 async def require_free(work: Work, *, untouched: bool = False) -> None:

@@ -21,9 +21,9 @@ from services.resolver.certificates import ERASURE, Certificates
 from services.resolver.directory import OFFBOARDING, PURGED, Changed, Directory, Tenant, now_micros
 from services.resolver.lifecycle import removal
 from services.resolver.lifecycle.kinds import Kind, Step, WaitUntil
-from services.resolver.lifecycle.legal_hold import held, require_free, unless_held
+from services.resolver.lifecycle.legal_hold import require_free, unless_held
 from services.resolver.lifecycle.work import Work, tenant_busy
-from services.resolver.operations import Tenants
+from services.resolver.operations import Tenants, held
 from services.resolver.ports import Value
 from services.resolver.tenant_keys import Encryption
 

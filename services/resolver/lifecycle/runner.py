@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from boundary.errors import Internal, SiloError
+from boundary.ids import TenantId
 from services.resolver.directory import now_micros
 from services.resolver.lifecycle.crash import CrashPoint
 from services.resolver.lifecycle.feed import Feed
@@ -60,12 +61,14 @@ class Pace:
         poll_seconds: how often operations that are due are looked for.
         blocked_seconds: how often a blocked operation looks whether it may go on.
         at_once: how many operations this resolver works on at the same time.
+        of_tenant: how many of them may be one tenant's, so that the others get their turn.
     """
 
     lease_seconds: float = 15.0
     poll_seconds: float = 2.0
     blocked_seconds: float = 60.0
     at_once: int = 8
+    of_tenant: int = 2
 
 
 class Runner:
@@ -81,6 +84,7 @@ class Runner:
         self._pace = pace
         self._owner = uuid.uuid4().hex
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._tenants: list[TenantId] = []  # whose operations are worked on, once for each
         self._holdings: dict[str, Holding] = {}
         self._wake = asyncio.Event()
 
@@ -117,6 +121,8 @@ class Runner:
         kind = self._registry.find(operation.kind)
         if kind is None or operation.operation_id in self._running:
             return
+        if self._tenants.count(operation.tenant_id) >= self._pace.of_tenant:
+            return
         try:
             claimed = await self._tools.store.claim(
                 operation, owner=self._owner, lease_micros=round(self._pace.lease_seconds * 1e6)
@@ -127,11 +133,13 @@ class Runner:
             return
         task = asyncio.create_task(self._carry_on(claimed, kind))
         self._running[operation.operation_id] = task
-        task.add_done_callback(lambda _: self._ended(operation.operation_id))
+        self._tenants.append(operation.tenant_id)
+        task.add_done_callback(lambda _: self._ended(operation))
 
-    def _ended(self, operation_id: str) -> None:
-        self._running.pop(operation_id, None)
-        self._feed.forget(operation_id)
+    def _ended(self, operation: Operation) -> None:
+        self._running.pop(operation.operation_id, None)
+        self._tenants.remove(operation.tenant_id)
+        self._feed.forget(operation.operation_id)
         self._wake.set()
 
     async def _carry_on(self, operation: Operation, kind: Kind) -> None:
@@ -151,6 +159,12 @@ class Runner:
         except SiloError as error:
             _log.warning("%s is put off: its record: %s", operation.name, error.reason)
         except asyncio.CancelledError:
+            if (
+                not _is_cancelled()
+            ):  # a step lost what it waited for; to begin it again at once would not end
+                _log.exception("%s has a defect", operation.name)
+                await self._fail(holding, Failure.of(Internal()))
+                return
             with contextlib.suppress(LeaseLost, SiloError, TimeoutError):
                 async with asyncio.timeout(_LET_GO_SECONDS):
                     await holding.let_go(due_at=now_micros())
@@ -263,6 +277,12 @@ class Runner:
         )
         with contextlib.suppress(LeaseLost):
             await holding.let_go(state=FAILED, error=failure, steps=steps, due_at=now_micros())
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody has asked this task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _retried(holding: Holding, action: Action, work: Work) -> None:

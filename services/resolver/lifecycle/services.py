@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -115,11 +116,13 @@ class Access:
             seconds: how long the whole stream may take.
 
         Raises:
-            SiloError: as the service answered; Unavailable where it does not.
+            SiloError: as the service answered; Unavailable where it does not. What reading the messages raises is
+                raised as it is.
         """
         await connected(self._channel)
-        call = keep_ending(method(requests, metadata=self._metadata(), timeout=seconds))
+        call = keep_ending(method(metadata=self._metadata(), timeout=seconds))
         try:
+            await _write(call, requests)
             return await call
         except grpc.aio.AioRpcError as error:
             raise self._error(await what_ended(call, error)) from error
@@ -134,6 +137,20 @@ class Access:
         if info is None:
             return unreachable(self._service)
         return _refusal(error, info, self._service)
+
+
+async def _write(call: Any, requests: AsyncIterator[Any]) -> None:
+    """Writes the messages, as long as the service takes them.
+
+    Not handed to gRPC to iterate over: it would make a cancelled call of what the iteration raises, and might
+    still be within it when somebody else closes it.
+    """
+    try:
+        async for request in requests:
+            await call.write(request)
+        await call.done_writing()
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        return  # the service has ended the call; whoever waits for its answer sees how
 
 
 def _refusal(

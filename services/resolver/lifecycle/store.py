@@ -18,7 +18,7 @@ from boundary.directory_scope import (
     operation_partition,
     operations_partition,
 )
-from boundary.errors import FailedPrecondition, Unavailable
+from boundary.errors import FailedPrecondition, ResourceExhausted, Unavailable
 from boundary.ids import TenantId
 from boundary.scope import Partition
 from services.resolver.directory import now_micros
@@ -39,6 +39,10 @@ from services.resolver.ports import (
 RETENTION_SECONDS = 180 * 24 * 3600
 """How long the record of an operation that is over is kept, unless its kind keeps it for good."""
 
+MAX_TOGETHER = 4
+"""How many operations of one tenant may be not over at the same time."""
+
+_FULL_SECONDS = 10.0
 _ATTEMPTS = 8
 
 
@@ -77,6 +81,7 @@ class OperationStore:
 
         Raises:
             FailedPrecondition: another operation holds the tenant.
+            ResourceExhausted: the tenant has too many (`OPERATIONS_FULL`).
         """
         for _ in range(_ATTEMPTS):
             existing = await self.get(operation.operation_id)
@@ -249,6 +254,12 @@ class OperationStore:
 
     async def _hold(self, operation: Operation) -> tuple[Partition, Write]:
         version, holders = await self._holders(operation.tenant_id)
+        if len(holders) >= MAX_TOGETHER and not operation.exclusive:
+            raise ResourceExhausted(
+                "OPERATIONS_FULL",
+                f"the tenant has {len(holders)} operations that are not over",
+                retry_after=_FULL_SECONDS,
+            )
         for holder, exclusive in holders.items():
             if exclusive or operation.exclusive:
                 raise FailedPrecondition(

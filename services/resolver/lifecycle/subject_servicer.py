@@ -9,6 +9,7 @@ from services.resolver.lifecycle import subject_erasure
 from services.resolver.lifecycle.control import Operations
 from services.resolver.lifecycle.operation_servicer import callers_tenant, operation_proto
 from services.resolver.lifecycle.servicer import certificate_in, certificate_of
+from services.resolver.operations import held
 from silo.resolver.v1 import subject_erasure_pb2 as pb
 
 
@@ -31,6 +32,9 @@ class SubjectErasureServicer:
     ) -> pb.StartSubjectErasureResponse:
         """StartSubjectErasure."""
         tenant_id = await callers_tenant(call, self._directory)
+        tenant = await self._directory.find(tenant_id)
+        if tenant is not None and tenant.legal_hold:
+            raise held(tenant)
         operation = await self._operations.start(
             subject_erasure.NAME,
             tenant_id,

@@ -101,7 +101,9 @@ class TenantLifecycleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetLegalHold(self, request, context):
-        """Forbids that anything of a tenant is removed, until the hold is released. An offboarding under way waits.
+        """Forbids that the platform removes anything of a tenant until the hold is released: offboarding, erasing a person and
+        destroying its key are refused, backups are not thinned out, an offboarding under way waits. What the tenant's own
+        people and policies delete is theirs; suspend the tenant to keep that as well.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,10 @@ class TenantLifecycleServiceStub:
     before that leaves the tenant where it is.
     """
     SetLegalHold: _grpc.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.SetLegalHoldRequest, _tenant_lifecycle_pb2.SetLegalHoldResponse]
-    """Forbids that anything of a tenant is removed, until the hold is released. An offboarding under way waits."""
+    """Forbids that the platform removes anything of a tenant until the hold is released: offboarding, erasing a person and
+    destroying its key are refused, backups are not thinned out, an offboarding under way waits. What the tenant's own
+    people and policies delete is theirs; suspend the tenant to keep that as well.
+    """
     ReleaseLegalHold: _grpc.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.ReleaseLegalHoldRequest, _tenant_lifecycle_pb2.ReleaseLegalHoldResponse]
     """Releases a hold; without one, changes nothing."""
     GetErasureCertificate: _grpc.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.GetErasureCertificateRequest, _tenant_lifecycle_pb2.GetErasureCertificateResponse]
@@ -70,7 +73,10 @@ class TenantLifecycleServiceAsyncStub(TenantLifecycleServiceStub):
     before that leaves the tenant where it is.
     """
     SetLegalHold: _aio.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.SetLegalHoldRequest, _tenant_lifecycle_pb2.SetLegalHoldResponse]  # type: ignore[assignment]
-    """Forbids that anything of a tenant is removed, until the hold is released. An offboarding under way waits."""
+    """Forbids that the platform removes anything of a tenant until the hold is released: offboarding, erasing a person and
+    destroying its key are refused, backups are not thinned out, an offboarding under way waits. What the tenant's own
+    people and policies delete is theirs; suspend the tenant to keep that as well.
+    """
     ReleaseLegalHold: _aio.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.ReleaseLegalHoldRequest, _tenant_lifecycle_pb2.ReleaseLegalHoldResponse]  # type: ignore[assignment]
     """Releases a hold; without one, changes nothing."""
     GetErasureCertificate: _aio.UnaryUnaryMultiCallable[_tenant_lifecycle_pb2.GetErasureCertificateRequest, _tenant_lifecycle_pb2.GetErasureCertificateResponse]  # type: ignore[assignment]
@@ -116,7 +122,10 @@ class TenantLifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tenant_lifecycle_pb2.SetLegalHoldRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tenant_lifecycle_pb2.SetLegalHoldResponse, _abc.Awaitable[_tenant_lifecycle_pb2.SetLegalHoldResponse]]:
-        """Forbids that anything of a tenant is removed, until the hold is released. An offboarding under way waits."""
+        """Forbids that the platform removes anything of a tenant until the hold is released: offboarding, erasing a person and
+        destroying its key are refused, backups are not thinned out, an offboarding under way waits. What the tenant's own
+        people and policies delete is theirs; suspend the tenant to keep that as well.
+        """
 
     @_abc_1.abstractmethod
     def ReleaseLegalHold(

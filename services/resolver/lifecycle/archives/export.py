@@ -6,6 +6,7 @@ kept.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
@@ -24,6 +25,7 @@ from boundary.archives import (
     part_of,
     sections_of,
 )
+from boundary.errors import FailedPrecondition
 from services.resolver.certificates import Certificates
 from services.resolver.directory import now_micros
 from services.resolver.lifecycle import carrying
@@ -32,6 +34,7 @@ from services.resolver.lifecycle.archives.parts import (
     BACKUPS,
     EXPORTS,
     archive_of,
+    manifest_in,
     write_lines_part,
     write_text,
 )
@@ -113,7 +116,10 @@ def backup_kind(certificates: Certificates) -> Kind:
     return Kind(
         name=BACKUP,
         exclusive=False,
-        steps=(*_writing(BACKUPS, certificates), Step(name="retention", do=_keep_the_newest)),
+        steps=(
+            *_writing(BACKUPS, certificates),
+            Step(name="retention", do=partial(_keep_the_newest, certificates)),
+        ),
     )
 
 
@@ -198,15 +204,27 @@ async def _write_manifest(folder: str, certificates: Certificates, work: Work) -
     await work.set_result(archive=archive)
 
 
-async def _keep_the_newest(work: Work) -> None:
-    """Removes the backups that are older than the newest few; none of a tenant that is held."""
+async def _keep_the_newest(certificates: Certificates, work: Work) -> None:
+    """Removes the backups that are older than the newest few; none of a tenant that is held.
+
+    What this deployment has not signed is no backup, whoever put it there: it is neither counted nor removed.
+    Copies of one count as it.
+    """
     tenant = await work.tenant()
     if not tenant.backups_kept or tenant.legal_hold:
         return
     storage = await work.at("storage", _READ)
-    complete = [found.path for found in await archives_in(storage, BACKUPS) if found.complete]
-    for archive in sorted(complete)[: -tenant.backups_kept]:
-        await _remove(work, archive)
+    by_time: dict[int, list[str]] = {}
+    for found in await archives_in(storage, BACKUPS):
+        if not found.complete:
+            continue
+        with contextlib.suppress(FailedPrecondition):
+            manifest = await manifest_in(storage, found.path, certificates=certificates, trusted="")
+            if manifest.tenant_id == work.tenant_id:
+                by_time.setdefault(manifest.started_at, []).append(found.path)
+    for moment in sorted(by_time)[: -tenant.backups_kept]:
+        for archive in by_time[moment]:
+            await _remove(work, archive)
 
 
 async def _remove(work: Work, archive: str) -> None:

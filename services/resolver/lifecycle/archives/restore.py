@@ -93,6 +93,7 @@ class Import:
 
     async def _check(self, work: Work) -> None:
         """Reads every part and holds it against the manifest, before anything is changed."""
+        await _look_empty(work)  # before its people are kept from writing
         manifest = await self._manifest(work)
         storage = await work.at("storage", _READ)
         stub = storage.stub(storage_grpc.TransportServiceStub)
@@ -199,7 +200,13 @@ async def _remove_fetched(work: Work) -> None:
 
 
 async def _require_empty(work: Work) -> None:
-    """Returns where the tenant has nothing but archives; from then on, what is there is the import's.
+    """Looks again, now that nobody writes; from then on, what is there is the import's."""
+    await _look_empty(work)
+    await work.remember(was_empty=True)
+
+
+async def _look_empty(work: Work) -> None:
+    """Returns where the tenant has nothing but archives.
 
     Raises:
         FailedPrecondition: it has something (`TENANT_NOT_EMPTY`); the error names the store.
@@ -211,7 +218,6 @@ async def _require_empty(work: Work) -> None:
         raise _not_empty(EVENTS)
     if (await _objects(await work.at("storage", _READ))).count:
         raise _not_empty(OBJECTS)
-    await work.remember(was_empty=True)
 
 
 async def _counted(messages: carrying.Messages) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from boundary.certificates import keys_in
-from boundary.errors import InvalidArgument, NotFound
+from boundary.errors import FailedPrecondition, InvalidArgument
 from boundary.ids import TenantId
 from boundary.interceptors.call import Call
 from services.resolver.directory import Directory
@@ -97,7 +97,7 @@ class ArchiveServicer:
     async def _start(self, kind: str, name: str, call: Call, *, request_id: str) -> Operation:
         tenant = await self._tenants.get(tenant_id_in(name, "name"))
         if not tenant.has_data:
-            raise NotFound(name, field="name")
+            raise FailedPrecondition("TENANT_STATUS", f"the tenant is {tenant.status}")
         return await self._operations.start(
             kind, tenant.tenant_id, principal=call.principal, parameters={}, request_id=request_id
         )

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from boundary.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from boundary.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
 from boundary.ids import TenantId
 from services.resolver.directory import now_micros
 from services.resolver.lifecycle.kinds import Blocked, Kind, Registry, Step, WaitUntil
@@ -325,3 +331,52 @@ async def test_a_cancel_that_was_decided_before_the_final_step_began_comes_too_l
         may["two"].set()
         assert (await engine.over(started)).state == "SUCCEEDED"
         assert undone == []
+
+
+async def test_one_tenants_operations_leave_room_for_the_others(table: SqliteTable) -> None:
+    diary = Diary()
+    diary.gate.clear()
+    async with running(table, diary.kind(exclusive=False)) as engine:
+        mine = [await engine.start("walk") for _ in range(4)]
+        with pytest.raises(ResourceExhausted) as refused:
+            await engine.start("walk")
+        assert refused.value.reason == "OPERATIONS_FULL"
+        theirs = await engine.start("walk", TenantId("B"))
+        await engine.until(theirs, lambda now: now.steps[0].state == "RUNNING")
+        begun = [await engine.operations.get(each.operation_id) for each in mine]
+        assert sum(each.steps[0].state == "RUNNING" for each in begun) == 2
+        diary.gate.set()
+        for each in (*mine, theirs):
+            assert (await engine.over(each)).state == "SUCCEEDED"
+        await engine.start("walk")  # there is room again
+
+
+async def test_what_failed_and_shares_its_tenant_gives_way(table: SqliteTable) -> None:
+    diary = Diary()
+    kinds = (diary.kind("shared", exclusive=False), diary.kind("alone"))
+    async with running(table, *kinds) as engine:
+        diary.failing = [InvalidArgument("x", "is wrong")]
+        failed = await engine.over(await engine.start("shared"))
+        assert failed.state == "FAILED"
+        alone = await engine.start("alone")
+        assert (await engine.over(failed)).state == "CANCELLED"
+        assert "undo one" in diary.entries
+        assert (await engine.over(alone)).state == "SUCCEEDED"
+        diary.failing = [InvalidArgument("x", "is wrong")]
+        failed = await engine.over(await engine.start("alone"))
+        with pytest.raises(FailedPrecondition) as refused:  # its failure is for somebody to look at
+            await engine.start("alone")
+        assert refused.value.reason == "OPERATION_UNDER_WAY"
+
+
+async def test_a_step_that_loses_what_it_waited_for_is_not_begun_again_and_again(
+    table: SqliteTable,
+) -> None:
+    diary = Diary()
+    diary.failing = [asyncio.CancelledError()]  # type: ignore[list-item]
+    async with running(table, diary.kind()) as engine:
+        over = await engine.over(await engine.start("walk"))
+        assert over.state == "FAILED"
+        assert over.error is not None
+        assert over.error.code == "INTERNAL"
+        assert diary.entries == ["do one"]
