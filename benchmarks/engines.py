@@ -8,18 +8,27 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import uvloop
 
+from benchmarks import bare_objects
 from benchmarks.cases import CHUNK, Result, bearer
 from benchmarks.dynamodb_adapter import dynamodb_adapter, prepare
 from benchmarks.opensearch_adapter import bulk_ingest
-from benchmarks.processes import cpu_seconds, peak_memory, reset_peak_memory
+from benchmarks.processes import (
+    await_grpc,
+    cpu_seconds,
+    peak_memory,
+    peer,
+    reset_peak_memory,
+)
 from benchmarks.purge_engines import purge_engines
 from benchmarks.s3_adapter import Endless, Sink
+from devstack.addresses import Addresses
 from devstack.stack import Stack
 from silo.storage.v1 import object_pb2, object_pb2_grpc
 from tests.contexts import make_context
@@ -65,7 +74,12 @@ def objects_through_the_suite(stack: Stack, s3: S3Server, *, rounds: int) -> Res
     plain.create_bucket(Bucket="bench")
     own = "email-platform-storage"
     options = [("grpc.max_receive_message_length", 8 * CHUNK)]
-    with grpc.insecure_channel(stack.gateway, options=options) as channel:
+    with (
+        grpc.insecure_channel(stack.gateway, options=options) as channel,
+        _bare_two_hops(s3) as bare,
+        grpc.insecure_channel(bare, options=options) as bare_channel,
+    ):
+        bare_download = bare_channel.unary_stream(bare_objects.PATH)
         stub = object_pb2_grpc.ObjectServiceStub(channel)
         metadata = bearer(stack.token("A"))
 
@@ -85,6 +99,9 @@ def objects_through_the_suite(stack: Stack, s3: S3Server, *, rounds: int) -> Res
         def get(bucket: str) -> None:
             plain.download_fileobj(bucket, "bench/object", Sink())
 
+        def get_by_bare_hops() -> None:
+            assert sum(map(len, bare_download(b""))) == OBJECT_BYTES
+
         contenders: dict[str, Callable[[], Any]] = {
             "suite upload": lambda: stub.UploadObject(requests(), metadata=metadata),
             "boto3 upload": lambda: put("bench"),
@@ -92,6 +109,7 @@ def objects_through_the_suite(stack: Stack, s3: S3Server, *, rounds: int) -> Res
             "suite download": download,
             "boto3 download": lambda: get("bench"),
             "boto3 download, the suite's bucket": lambda: get(own),
+            "bare two hops download": get_by_bare_hops,
         }
         pids = {name: stack.pids()[name] for name in ("gateway", "storage")}
         pids |= {"client": os.getpid(), "the S3 server": s3.pid}
@@ -124,4 +142,32 @@ def objects_through_the_suite(stack: Stack, s3: S3Server, *, rounds: int) -> Res
             pairs = zip(speeds[f"suite {way}"], peer, strict=True)
             ratio = statistics.median(ours / theirs for ours, theirs in pairs)
             result.at_least(f"{way}, throughput of the suite / boto3{bucket}", ratio, 0.7)
+    # What two hops of gRPC leave of boto3's throughput on this machine, whatever they do besides.
+    bare_speeds = speeds["bare two hops download"]
+    for name, peers in (
+        ("the suite / bare two hops", zip(speeds["suite download"], bare_speeds, strict=True)),
+        ("bare two hops / boto3", zip(bare_speeds, speeds["boto3 download"], strict=True)),
+    ):
+        ratio = statistics.median(ours / theirs for ours, theirs in peers)
+        result.figures[f"download, throughput of {name}"] = round(ratio, 2)
     return result
+
+
+@contextmanager
+def _bare_two_hops(s3: S3Server) -> Iterator[str]:
+    """Where the bare proxy serves the object that boto3 has stored."""
+    ports = Addresses.free().grpc
+    storage, proxy = ports["storage"], ports["gateway"]
+    environment = {
+        **os.environ,
+        "AWS_ACCESS_KEY_ID": s3.access_key,
+        "AWS_SECRET_ACCESS_KEY": s3.secret_key,
+    }
+    module, place = "benchmarks.bare_objects", (s3.url, "bench", "bench/object")
+    with (
+        peer(module, ["storage", storage, *place], environment=environment),
+        peer(module, ["proxy", proxy, storage], environment=environment),
+    ):
+        await_grpc(storage)
+        await_grpc(proxy)
+        yield proxy
