@@ -15,6 +15,7 @@ from services.storage.paths import parse_prefix
 
 MAX_TENANT_RULES = 10
 MAX_DAYS = 36_500
+RULES_NOT_ALLOWED = "LIFECYCLE_RULES_NOT_ALLOWED"
 
 _PATH = "object_lifecycle.rules"
 """The request field that holds the rules, for errors."""
@@ -46,7 +47,11 @@ Change = Callable[[Sequence[Rule]], Sequence[Rule]]
 
 
 class ObjectRules(Protocol):
-    """The rules of tenants. Every call may raise boundary.errors.Unavailable."""
+    """The rules of tenants.
+
+    Every call may raise boundary.errors.Unavailable, and FailedPrecondition where the service's own identity may
+    not see the rules (`LIFECYCLE_RULES_NOT_ALLOWED`).
+    """
 
     async def read(self, prefix: ObjectPrefix) -> Sequence[Rule]:
         """The tenant's rules, by name."""
@@ -99,6 +104,13 @@ def _check_rule(rule: Rule, path: str) -> None:
 def archive_missing() -> FailedPrecondition:
     """The error for a rule that archives where there is no archive."""
     return FailedPrecondition("ARCHIVE_MISSING", "the engine of the tenant's region has no archive")
+
+
+def rules_not_allowed() -> FailedPrecondition:
+    """The error for a bucket whose rules the service may not see, and so has never written."""
+    return FailedPrecondition(
+        RULES_NOT_ALLOWED, "the service may not read the lifecycle rules of the tenant's bucket"
+    )
 
 
 def in_order(rules: Sequence[Rule]) -> list[Rule]:

@@ -27,7 +27,14 @@ from botocore.exceptions import ClientError
 
 from boundary.errors import ResourceExhausted, Unavailable
 from boundary.scope import ObjectPrefix
-from services.storage.rules import Change, Rule, archive_missing, check, in_order
+from services.storage.rules import (
+    Change,
+    Rule,
+    archive_missing,
+    check,
+    in_order,
+    rules_not_allowed,
+)
 from services.storage.s3_client import Calls
 from services.storage.s3_errors import Kind, Refused
 
@@ -135,6 +142,9 @@ class LifecycleRules:
             change: makes the new rules from the present ones; called again where they changed meanwhile. It must
                 be content with its own result.
         """
+        await self._read(
+            bucket
+        )  # whoever may not read them is told so, and not that it may not lock
         async with self._lock(bucket):
             for attempt in range(_ATTEMPTS):
                 before = await self._read(bucket)
@@ -162,7 +172,10 @@ class LifecycleRules:
                 raise
             return [dict(rule) for rule in answer.get("Rules", ())]
 
-        return await self._calls.call(read)
+        try:
+            return await self._calls.call(read, provides={Kind.REFUSED})
+        except Refused as error:
+            raise rules_not_allowed() from error
 
     async def _write(self, bucket: str, rules: Configuration) -> None:
         if not rules:
