@@ -8,11 +8,14 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
-from boundary.errors import InvalidArgument, ResourceExhausted, Unavailable
+from boundary.context import serving
+from boundary.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
 from boundary.scope import ObjectPrefix
 from services.storage import s3_lifecycle
-from services.storage.rules import Rule
+from services.storage.rule_operations import ObjectLifecycles
+from services.storage.rules import RULES_NOT_ALLOWED, Rule
 from services.storage.s3 import S3Objects
 from services.storage.s3_lifecycle import LifecycleRules, LocalLocks
 from tests.contexts import PLACEMENT, make_context
@@ -199,3 +202,18 @@ async def test_a_bucket_takes_so_many(
     with pytest.raises(ResourceExhausted) as caught:
         await rules.replace(_prefix("b"), [EXPORTS])
     assert caught.value.reason == "LIFECYCLE_RULES_FULL"
+
+
+async def test_who_may_not_see_the_rules_is_told_so_and_has_none_to_clear(
+    rules: LifecycleRules, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: Any) -> Any:
+        raise ClientError({"Error": {"Code": "AccessDenied"}}, "GetBucketLifecycleConfiguration")
+
+    monkeypatch.setitem(vars(client), "get_bucket_lifecycle_configuration", refuse)
+    tenant = make_context("A", audience="storage")
+    with pytest.raises(FailedPrecondition) as refused:
+        await rules.replace(tenant.objects, [EXPORTS])
+    assert refused.value.reason == RULES_NOT_ALLOWED
+    with serving(tenant):
+        await ObjectLifecycles(rules).clear(tenant)
