@@ -24,6 +24,7 @@ from boundary.context import TenantContext
 from boundary.errors import SiloError, Unavailable
 from boundary.guard import require_context
 from boundary.ids import TenantId, TenantSlug
+from boundary.tenants import TenantState
 from services.aws.policy import TenantRole, session_policy
 
 _log = logging.getLogger(__name__)
@@ -211,6 +212,11 @@ class TenantSessions:
                 return False
             del self._sessions[key]
         return True
+
+    def observe(self, state: TenantState) -> None:
+        """Drops the sessions of a tenant that may not work any more."""
+        if not state.active:
+            self.forget(state.tenant_id)
 
     def forget(self, tenant_id: TenantId) -> int:
         """Drops every session of a tenant, as when it leaves; says how many."""

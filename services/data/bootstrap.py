@@ -106,6 +106,7 @@ async def build(settings: DataSettings) -> Server:
         seconds=settings.key_seconds,
     )
     runtime.states.on_change(ring.observe)
+    runtime.states.on_change(credentials.observe)
     table = SealedTable(guarded, ring)
     reencryption = Reencryption(engine=guarded, sealed=table, ring=ring)
     content = StorageContent(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
+from boundary.tenants import TenantState
 from services.aws.botocore_credentials import TenantBotocoreCredentials
 from services.aws.dynamodb_credentials import TenantDynamoCredentials
 from services.aws.policy import TenantRole
@@ -23,6 +24,7 @@ class ServiceCredentials:
         dynamodb: for aiodynamo's client.
         s3: for botocore's client; None where it finds the process's own by itself.
         ensure: to be awaited before a thread is taken for a call, so that a slow STS holds up no thread.
+        observe: to be told of every tenant's state: one that may not work any more keeps no session.
         close: lets go of threads; blocks.
     """
 
@@ -32,6 +34,7 @@ class ServiceCredentials:
         self.dynamodb: DynamoCredentials
         self.s3: TenantBotocoreCredentials | None = None
         self.ensure: Callable[[], Awaitable[object]] | None = None
+        self.observe: Callable[[TenantState], None] = lambda _: None
         if sessions is None:
             own = ProcessDynamoCredentials()
             self.dynamodb = own
@@ -40,6 +43,7 @@ class ServiceCredentials:
             self.dynamodb = TenantDynamoCredentials(sessions)
             self.s3 = TenantBotocoreCredentials(sessions)
             self.ensure = sessions.ensure
+            self.observe = sessions.observe
             self.close = sessions.close
 
 

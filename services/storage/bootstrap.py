@@ -66,6 +66,7 @@ async def build(settings: StorageSettings) -> Server:
     records = ObjectKeyRecords(guarded)
     ring = KeyRing(GuardedDataKeys(ByRegion(keys.by_region)), records, seconds=settings.key_seconds)
     runtime.states.on_change(ring.observe)
+    runtime.states.on_change(credentials.observe)
     sealed = SealedObjects(guarded, ring, records=records)
     reencryption = Reencryption(engine=guarded, sealed=sealed, ring=ring, records=records)
     operations = ObjectOperations(

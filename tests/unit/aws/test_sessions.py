@@ -14,6 +14,7 @@ from boundary.context import Placement, serving
 from boundary.errors import Unavailable
 from boundary.guard import GuardViolation
 from boundary.ids import TenantId
+from boundary.tenants import TenantState
 from services.aws.sessions import MIN_SECONDS, TenantSessions
 from tests.unit.aws.tenants import ROLES, Clock, FakeIssuer, context_of
 
@@ -246,6 +247,16 @@ async def test_a_tenant_that_leaves_is_forgotten_flights_included(sessions, issu
     issuer.open.set()
     await late
     await asyncio.sleep(0.02)
+    assert len(sessions) == 1
+    assert await key_of(sessions, A1) == "A-1/1"
+
+
+async def test_a_tenant_that_may_not_work_keeps_no_session(sessions, issuer):
+    for context in (A, A1):
+        await key_of(sessions, context)
+    sessions.observe(TenantState(tenant_id=TenantId("A"), generation=2, active=True))
+    assert len(sessions) == 2
+    sessions.observe(TenantState(tenant_id=TenantId("A"), generation=3, active=False))
     assert len(sessions) == 1
     assert await key_of(sessions, A1) == "A-1/1"
 
