@@ -155,16 +155,17 @@ class Tenants:
             changes["backup_hours"] = backup_hours(change.backup_hours)
         if change.backups_kept is not None:
             changes["backups_kept"] = backups_kept(change.backups_kept)
-        if change.allowed_regions is not None:
-            changes["allowed_regions"] = self._placements.regions(change.allowed_regions)
+        allowed = change.allowed_regions and self._placements.regions(change.allowed_regions)
+        if allowed is not None:
+            changes["allowed_regions"] = tuple(allowed)
         if change.encryption is not None:
             tenant = await self.get(tenant_id)
             changes["key_version"] = switched_on(tenant, change.encryption)
             await self._encryption.provide(tenant.changed(**changes))
 
         def require_home(tenant: Tenant) -> None:
-            if change.allowed_regions is not None:
-                _require_home(tenant, self._placements.regions(change.allowed_regions))
+            if allowed is not None:
+                _require_home(tenant, allowed)
 
         return await self._change(
             tenant_id, changes, etag=etag, field="tenant.etag", check=require_home

@@ -149,6 +149,27 @@ def test_no_other_context_opens_the_platforms_methods(
     assert fingerprint(world.stack.home) == before
 
 
+@pytest.mark.parametrize("service", ["data", "storage", "search"])
+def test_every_service_refuses_by_itself_where_a_tenant_may_not_be(
+    worlds: tuple[World, World], direct: Direct, signers: tuple[Signer, Signer], service: str
+) -> None:
+    """Callers' contexts and the platform's own, but for those that remove and do nothing else."""
+    world, signer = worlds[0], signers[0]
+    own = [method for method in OWN_METHODS if method.service == service]
+    callers = [method for method in TENANT_METHODS if method.service == service]
+    for method in (*callers, *own):
+        if method.permission == "lifecycle.purge":
+            continue
+        token = (
+            signer.own(service, method.permission, regions=["elsewhere"])
+            if method in own
+            else signer.sign(service, regions=["elsewhere"])
+        )
+        outcome = call(direct[service], method, request_for(method, world), ((CONTEXT_KEY, token),))
+        assert outcome.code is grpc.StatusCode.PERMISSION_DENIED, method.name
+        assert outcome.reason == "REGION_NOT_ALLOWED", method.name
+
+
 _CODES = {"PERMISSION_MISSING": grpc.StatusCode.PERMISSION_DENIED}
 
 

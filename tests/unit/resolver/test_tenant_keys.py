@@ -8,8 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from boundary.context import ContextVerifier
 from boundary.directory_scope import tenant_key
+from boundary.errors import PermissionDenied
 from boundary.ids import parse_tenant_id
 from boundary.peers import read_peer_token
 from boundary.resolver_client import ResolverKeys, TenantWatch
@@ -212,3 +215,15 @@ async def test_the_keys_of_every_region_end_with_the_tenant(tmp_path: Path) -> N
         assert described.state is KeyState.DESTROYED
     for keeper in keepers.values():
         keeper.close()
+
+
+async def test_no_key_is_made_or_used_where_the_tenant_may_not_be(tmp_path: Path) -> None:
+    keeper = LocalKeys(tmp_path)
+    encryption = Encryption({"local": keeper})
+    outside = replace(tenant(key_version=1), allowed_regions=("elsewhere",))
+    for use in (encryption.provide, encryption.rotate):
+        with pytest.raises(PermissionDenied) as refused:
+            await use(outside)
+        assert refused.value.reason == "REGION_NOT_ALLOWED"
+    assert await keeper.describe(tenant_key(outside.tenant_id, region="local")) is None
+    keeper.close()
