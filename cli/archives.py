@@ -13,13 +13,13 @@ from boundary.archives import STORES
 from cli.certificate import platform_keys
 from cli.command import command
 from cli.failures import Failure, reported
-from cli.operations import follow, follow_as
+from cli.operations import Detach, RequestId, begun, begun_by_tenant
 from cli.render import document, print_json, print_table, size
-from cli.resources import show
 from cli.session import Session
+from cli.tenants import TENANTS
 from cli.transfers import fetch, store
 from silo.resolver.v1 import archive_pb2 as pb
-from silo.resolver.v1 import archive_pb2_grpc, operation_pb2, operation_pb2_grpc
+from silo.resolver.v1 import archive_pb2_grpc
 from silo.storage.v1 import object_pb2, object_pb2_grpc
 
 app = typer.Typer(
@@ -32,8 +32,6 @@ ArchivePath = Annotated[
     str, typer.Argument(metavar="ARCHIVE", help="For example exports/20240115T083000Z-0123abcd.")
 ]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder on this machine.")]
-RequestId = Annotated[str, typer.Option("--request-id", help="Makes a retry of this call safe.")]
-Detach = Annotated[bool, typer.Option("--detach", help="Return at once; do not follow.")]
 
 
 @command(app, "export")
@@ -42,12 +40,7 @@ def export(session: Session, request_id: RequestId = "", detach: Detach = False)
     stub = session.client.stub(archive_pb2_grpc.TenantExportServiceStub)
     request = pb.StartTenantExportRequest(request_id=request_id)
     operation = session.client.call(stub.StartTenantExport, request).operation
-    if detach:
-        show(session, operation)
-        return
-    watching = session.client.stub(operation_pb2_grpc.TenantOperationServiceStub)
-    watch = operation_pb2.WatchTenantOperationRequest(name=operation.name)
-    follow_as(session, operation, session.client.download(watching.WatchTenantOperation, watch))
+    begun_by_tenant(session, operation, detach=detach)
 
 
 @command(app, "export-tenant", operator=True)
@@ -55,9 +48,9 @@ def export_tenant(
     session: Session, tenant: Tenant, request_id: RequestId = "", detach: Detach = False
 ) -> None:
     """Write everything of any tenant as an archive below its exports/, as a platform operator."""
-    request = pb.StartExportRequest(name=_name(tenant), request_id=request_id)
+    request = pb.StartExportRequest(name=TENANTS.name(tenant), request_id=request_id)
     operation = session.client.call(_stub(session).StartExport, request).operation
-    _started(session, operation, detach=detach)
+    begun(session, operation, detach=detach)
 
 
 @command(app, "backup", operator=True)
@@ -65,15 +58,15 @@ def backup(
     session: Session, tenant: Tenant, request_id: RequestId = "", detach: Detach = False
 ) -> None:
     """Back a tenant up now, besides its schedule (`silo tenants update --interval-hours`)."""
-    request = pb.StartBackupRequest(name=_name(tenant), request_id=request_id)
+    request = pb.StartBackupRequest(name=TENANTS.name(tenant), request_id=request_id)
     operation = session.client.call(_stub(session).StartBackup, request).operation
-    _started(session, operation, detach=detach)
+    begun(session, operation, detach=detach)
 
 
 @command(app, "list", operator=True)
 def list_(session: Session, tenant: Tenant) -> None:
     """List a tenant's exports and backups, by time."""
-    request = pb.ListArchivesRequest(parent=_name(tenant))
+    request = pb.ListArchivesRequest(parent=TENANTS.name(tenant))
     found = session.client.call(_stub(session).ListArchives, request).archives
     if session.json:
         print_json([document(archive) for archive in found])
@@ -104,14 +97,14 @@ def import_(
 ) -> None:
     """Bring an archive into an empty tenant, held against its signed manifest. Shows the steps live."""
     request = pb.StartImportRequest(
-        name=_name(tenant),
+        name=TENANTS.name(tenant),
         archive=archive,
-        source=_name(source) if source else "",
+        source=TENANTS.name(source) if source else "",
         trusted_jwks=trusted.read_text() if trusted else "",
         request_id=request_id,
     )
     operation = session.client.call(_stub(session).StartImport, request).operation
-    _started(session, operation, detach=detach)
+    begun(session, operation, detach=detach)
 
 
 @command(app, "fetch")
@@ -189,17 +182,6 @@ def _said(session: Session, what: dict[str, str | int]) -> None:
         print_json(what)
     else:
         typer.echo(f"{what['files']:,} files of {what['archive']} in {what['folder']}")
-
-
-def _started(session: Session, operation: operation_pb2.Operation, *, detach: bool) -> None:
-    if detach:
-        show(session, operation)
-    else:
-        follow(session, operation)
-
-
-def _name(tenant: str) -> str:
-    return f"tenants/{tenant.removeprefix('tenants/')}"
 
 
 def _stub(session: Session) -> archive_pb2_grpc.ArchiveServiceStub:

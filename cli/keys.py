@@ -8,6 +8,7 @@ import typer
 
 from cli.command import command
 from cli.failures import Failure
+from cli.operations import RequestId
 from cli.render import document, print_json
 from cli.resources import Etag, show
 from cli.session import Session
@@ -56,9 +57,7 @@ def rotate(
 def reencrypt(
     session: Session,
     tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Whose data.")],
-    request_id: Annotated[
-        str, typer.Option("--request-id", help="Makes a retry of this call safe.")
-    ] = "",
+    request_id: RequestId = "",
 ) -> None:
     """Bring everything of a tenant under its newest data keys, then drop the older ones; shows each step's end.
 

@@ -38,6 +38,10 @@ _SIGNS = {
     "undone": ("↶", "yellow"),
 }
 
+RequestId = Annotated[str, typer.Option("--request-id", help="Makes a retry of this call safe.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Return at once; do not follow.")]
+"""What every command takes that begins an operation."""
+
 Name = Annotated[str, typer.Argument(metavar="OPERATION", help="Its id, or its resource name.")]
 
 
@@ -104,6 +108,28 @@ def resume(session: Session, operation: Name) -> None:
     """Go on with an operation that failed, from the step that failed."""
     request = pb.ResumeOperationRequest(name=_name(operation))
     follow(session, session.client.call(_stub(session).ResumeOperation, request).operation)
+
+
+def begun(session: Session, operation: pb.Operation, *, detach: bool) -> None:
+    """Follows an operation that an operator has begun, or shows it.
+
+    Raises:
+        Failure: it failed.
+    """
+    if detach:
+        show(session, operation)
+    else:
+        follow(session, operation)
+
+
+def begun_by_tenant(session: Session, operation: pb.Operation, *, detach: bool = False) -> None:
+    """See begun; for an operation that a tenant's own people have begun."""
+    if detach:
+        show(session, operation)
+        return
+    watching = session.client.stub(operation_pb2_grpc.TenantOperationServiceStub)
+    watch = pb.WatchTenantOperationRequest(name=operation.name)
+    follow_as(session, operation, session.client.download(watching.WatchTenantOperation, watch))
 
 
 def follow(session: Session, operation: pb.Operation) -> None:

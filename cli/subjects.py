@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from cli.command import command
-from cli.operations import follow_as
+from cli.operations import RequestId, begun_by_tenant
 from cli.session import Session
-from silo.resolver.v1 import operation_pb2, operation_pb2_grpc, subject_erasure_pb2_grpc
 from silo.resolver.v1 import subject_erasure_pb2 as pb
+from silo.resolver.v1 import subject_erasure_pb2_grpc
 
 app = typer.Typer(help="One person, taken out of everything.", no_args_is_help=True)
 
@@ -25,17 +25,13 @@ def subjects() -> None:
 def erase(
     session: Session,
     email: Annotated[str, typer.Argument(metavar="EMAIL", help="The person's address.")],
-    request_id: Annotated[
-        str, typer.Option("--request-id", help="Makes a retry of this call safe.")
-    ] = "",
+    request_id: RequestId = "",
 ) -> None:
     """Erase a person by address: users, recipient lists, events, objects' metadata. Shows the steps live."""
     stub = session.client.stub(subject_erasure_pb2_grpc.SubjectErasureServiceStub)
     request = pb.StartSubjectErasureRequest(email=email, request_id=request_id)
     operation = session.client.call(stub.StartSubjectErasure, request).operation
-    watching = session.client.stub(operation_pb2_grpc.TenantOperationServiceStub)
-    watch = operation_pb2.WatchTenantOperationRequest(name=operation.name)
-    follow_as(session, operation, session.client.download(watching.WatchTenantOperation, watch))
+    begun_by_tenant(session, operation)
 
 
 @command(app, "certificate")

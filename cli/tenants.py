@@ -10,7 +10,7 @@ from google.protobuf import duration_pb2
 
 from cli.command import command
 from cli.fields import document, fill, given, settable
-from cli.operations import follow
+from cli.operations import Detach, RequestId, begun
 from cli.resource import Resource
 from cli.resources import Etag, Identifier, register, show
 from cli.session import Session
@@ -52,9 +52,6 @@ def resume(session: Session, identifier: Identifier, etag: Etag = "") -> None:
 
 _FIELDS = tuple(settable(TENANTS.message))
 
-RequestId = Annotated[str, typer.Option("--request-id", help="Makes a retry of this call safe.")]
-Detach = Annotated[bool, typer.Option("--detach", help="Return at once; do not follow.")]
-
 
 def _onboard(
     session: Session,
@@ -74,7 +71,7 @@ def _onboard(
     request.tenant.SetInParent()
     fill(request.tenant, described)
     stub = session.client.stub(tenant_lifecycle_pb2_grpc.TenantLifecycleServiceStub)
-    _started(session, session.client.call(stub.StartOnboarding, request).operation, detach=detach)
+    begun(session, session.client.call(stub.StartOnboarding, request).operation, detach=detach)
 
 
 command(app, "onboard", operator=True, options=[field.parameter() for field in _FIELDS])(_onboard)
@@ -104,7 +101,7 @@ def offboard(
         grace = duration_pb2.Duration(seconds=round(grace_days * 24 * 3600))
         request.grace_period.CopyFrom(grace)
     stub = session.client.stub(tenant_lifecycle_pb2_grpc.TenantLifecycleServiceStub)
-    _started(session, session.client.call(stub.StartOffboarding, request).operation, detach=detach)
+    begun(session, session.client.call(stub.StartOffboarding, request).operation, detach=detach)
 
 
 @command(app, "move", operator=True)
@@ -129,7 +126,7 @@ def move(
         name=TENANTS.name(identifier), placement=placement, request_id=request_id
     )
     stub = session.client.stub(tenant_lifecycle_pb2_grpc.TenantLifecycleServiceStub)
-    _started(session, session.client.call(stub.StartMove, request).operation, detach=detach)
+    begun(session, session.client.call(stub.StartMove, request).operation, detach=detach)
 
 
 @command(app, "hold", operator=True)
@@ -152,10 +149,3 @@ def release(session: Session, identifier: Identifier) -> None:
     stub = session.client.stub(tenant_lifecycle_pb2_grpc.TenantLifecycleServiceStub)
     request = tenant_lifecycle_pb2.ReleaseLegalHoldRequest(name=TENANTS.name(identifier))
     show(session, session.client.call(stub.ReleaseLegalHold, request).tenant)
-
-
-def _started(session: Session, operation: Any, *, detach: bool) -> None:
-    if detach:
-        show(session, operation)
-    else:
-        follow(session, operation)
