@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.archives import archives
 from benchmarks.cases import Result, audit_modes, big_object, resolution, suspension, two_hops
 from benchmarks.engines import engine_cases
 from benchmarks.purge_embedded import purge_embedded
@@ -51,6 +52,8 @@ def main() -> None:
             with _strict_stack(Path(folder) / "strict") as strict:
                 modes = audit_modes(stack, strict, rounds=rounds, requests=min(requests, 2000))
                 results.append(modes)
+        with Stack(home=Path(folder) / "archives", environment=_impatient()) as stack:
+            results.append(archives(stack))
     results.append(purge_embedded())
     if arguments.without_engines:
         results += _kept(besides={result.name for result in results})
@@ -69,6 +72,11 @@ def main() -> None:
 def _strict_stack(home: Path) -> Stack:
     """A suite whose calls wait until their audit records are durable."""
     return Stack(home=home, environment={**os.environ, "SILO_AUDIT_MODE": "strict"})
+
+
+def _impatient() -> dict[str, str]:
+    """The environment of a suite in which an import does not wait for contexts that nobody has."""
+    return {**os.environ, "SILO_SETTLE_SECONDS": "0.3"}
 
 
 def _kept(*, besides: set[str]) -> list[Result]:
