@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from boundary.archives import MANIFEST, OBJECTS, Manifest, Part, read_manifest
+from boundary.archives import MANIFEST, OBJECTS, Manifest, Part, content_name, read_manifest
 from boundary.certificates import CertificateError
 
 _CHUNK_BYTES = 1024 * 1024
@@ -72,7 +72,7 @@ def _contents(folder: Path, part: Part) -> Iterator[str]:
                 sha256, size = str(described["sha256"]), int(described["size"])
             except (ValueError, KeyError, TypeError) as error:
                 raise ArchiveError(place, "describes no object") from error
-            name = f"{OBJECTS}/{sha256[:2]}/{sha256}"
+            name = content_name(sha256)
             _check(folder, name, place, size=size, sha256=sha256)
             yield name
 

@@ -9,12 +9,16 @@ the line.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from boundary.certificates import CertificateError, Sections, verify
 from boundary.ids import TenantId
+
+EXPORTS, BACKUPS = "exports", "backups"
+"""The folders that archives are in (domain spec, folder structure)."""
 
 KIND = "archive"
 """The type of certificate that a manifest is."""
@@ -29,6 +33,7 @@ STORES = (ITEMS, EVENTS, OBJECTS)
 """What parts hold, in the order in which they are written and read."""
 
 _ARCHIVE = "archive"
+_PATH = re.compile(rf"(?:{EXPORTS}|{BACKUPS})/[A-Za-z0-9][A-Za-z0-9._-]{{0,63}}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +57,7 @@ class Manifest:
 
     Attributes:
         tenant_id: whose archive it is.
+        path: where it was written, below the tenant's prefix; a copy stands elsewhere.
         started_at: when the first part was begun.
         ended_at: when the last part was done.
         content_bytes: how many bytes of content the objects have.
@@ -59,6 +65,7 @@ class Manifest:
     """
 
     tenant_id: TenantId
+    path: str
     started_at: int
     ended_at: int
     content_bytes: int
@@ -71,6 +78,16 @@ class Manifest:
     def count(self, store: str) -> int:
         """How many lines a store's parts have."""
         return sum(part.count for part in self.of(store))
+
+
+def is_archive(path: str) -> bool:
+    """Whether a path is where an archive can be: `exports/{name}` or `backups/{name}`."""
+    return _PATH.fullmatch(path) is not None
+
+
+def content_name(sha256: str) -> str:
+    """Where in an archive the content of that SHA-256 is."""
+    return f"{OBJECTS}/{sha256[:2]}/{sha256}"
 
 
 def part_name(store: str, number: int) -> str:
@@ -98,6 +115,7 @@ def sections_of(manifest: Manifest) -> Sections:
         _ARCHIVE: {
             "format": FORMAT,
             "tenant_id": manifest.tenant_id,
+            "path": manifest.path,
             "started_at": manifest.started_at,
             "ended_at": manifest.ended_at,
             "content_bytes": manifest.content_bytes,
@@ -138,6 +156,7 @@ def _manifest_of(sections: Mapping[str, Mapping[str, Any]]) -> Manifest:
         parts += of_store
     return Manifest(
         tenant_id=TenantId(str(archive["tenant_id"])),
+        path=str(archive["path"]),
         started_at=int(archive["started_at"]),
         ended_at=int(archive["ended_at"]),
         content_bytes=int(archive["content_bytes"]),

@@ -46,7 +46,6 @@ from services.resolver.lifecycle.reencryption import Reencryption
 from services.resolver.lifecycle.runner import Pace
 from services.resolver.lifecycle.servicer import TenantLifecycleServicer
 from services.resolver.lifecycle.services import Services
-from services.resolver.lifecycle.settling import Settle
 from services.resolver.lifecycle.store import OperationStore
 from services.resolver.lifecycle.subject_erasure import SubjectErasure
 from services.resolver.lifecycle.subject_servicer import SubjectErasureServicer
@@ -130,7 +129,6 @@ async def build(settings: ResolverSettings) -> Server:
     certificates = Certificates(
         SigningKeys(settings.certificate_keys_folder, prefix="cert", for_good=True)
     )
-    settle = Settle(seconds=settings.settle_seconds)
     kinds = Kinds(
         onboarding=Onboarding(directory=directory, tenants=tenants, encryption=encryption),
         offboarding=Offboarding(
@@ -145,8 +143,13 @@ async def build(settings: ResolverSettings) -> Server:
             certificates=certificates,
             key=load_or_create(settings.keys_folder, "resolver-subjects"),
         ),
-        move=Move(directory=directory, placements=placements, encryption=encryption, settle=settle),
-        imports=Import(certificates, settle=settle),
+        move=Move(
+            directory=directory,
+            placements=placements,
+            encryption=encryption,
+            settle_seconds=settings.settle_seconds,
+        ),
+        imports=Import(certificates, settle_seconds=settings.settle_seconds),
         certificates=certificates,
     )
     store = OperationStore(guarded, table_name=settings.table)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 
+from boundary.archives import BACKUPS, EXPORTS, MANIFEST, content_name, is_archive
 from boundary.errors import InvalidArgument
 from services.storage.paths import parse_path
 
-ARCHIVES = ("backups/", "exports/")
+ARCHIVES = (f"{BACKUPS}/", f"{EXPORTS}/")
 """What archives are below, in order."""
 
-_NAME = re.compile(r"(?:exports|backups)/[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_PART = re.compile(r"[a-z]+-[0-9]{5,}\.jsonl|manifest\.json")
+_PART = re.compile(rf"[a-z]+-[0-9]{{5,}}\.jsonl|{re.escape(MANIFEST)}")
 
 
 def parse_archive(raw: str, *, field: str) -> str:
@@ -25,7 +25,7 @@ def parse_archive(raw: str, *, field: str) -> str:
     Raises:
         InvalidArgument: raw is none (`INVALID_ARCHIVE`).
     """
-    if _NAME.fullmatch(raw) is None:
+    if not is_archive(raw):
         raise InvalidArgument(
             field, "must be an archive, such as exports/spring", reason="INVALID_ARCHIVE"
         )
@@ -70,18 +70,18 @@ def parse_part_path(raw: str, *, field: str) -> str:
 
 def content_path(archive: str, sha256: str) -> str:
     """Where an archive has the content of that SHA-256."""
-    return f"{archive}/objects/{sha256[:2]}/{sha256}"
+    return f"{archive}/{content_name(sha256)}"
 
 
 def manifest_path(archive: str) -> str:
     """Where an archive has its manifest."""
-    return f"{archive}/manifest.json"
+    return f"{archive}/{MANIFEST}"
 
 
 def archive_in(folder: str) -> str | None:
     """The archive that a folder of paths is, or None where its name is none of an archive's."""
     name = folder.removesuffix("/")
-    return name if _NAME.fullmatch(name) else None
+    return name if is_archive(name) else None
 
 
 def is_archived(path: str) -> bool:

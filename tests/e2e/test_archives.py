@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import pytest
 from devstack.stack import Stack
 from services.resolver.lifecycle.archives.export import backup_kind, export_kind
 from services.resolver.lifecycle.archives.restore import Import
-from services.resolver.lifecycle.settling import Settle
 from silo.resolver.v1 import (
     archive_pb2,
     archive_pb2_grpc,
@@ -183,6 +183,7 @@ def test_an_archive_goes_into_an_empty_tenant_alone(running: Stack, archivist: A
     archive = archivist.over(archivist.export("Moritz")).archive
     failed = archivist.over(archivist.bring_in("Moritz", archive))
     assert (failed.state, failed.error.reason) == (FAILED, "TENANT_NOT_EMPTY")
+    moritz.upload("attachments/meanwhile", b"nobody was kept from writing")
     cancel = operation_pb2.CancelOperationRequest(name=failed.name)
     archivist.operations.CancelOperation(cancel, **archivist.common)
     archivist.until(failed, lambda now: now.state == CANCELLED)
@@ -224,16 +225,43 @@ def test_backups_are_made_by_the_clock_and_the_newest_are_kept(
         assert over.state == SUCCEEDED, over
     for name in ("zzz1", "zzz2"):  # what nobody has signed pushes no backup out
         otto.upload(f"backups/{name}/manifest.json", b"{}")
-    copy = otto.download(f"{archivist.archives_of('Otto')[0]}/manifest.json")
-    otto.upload("backups/zzz3/manifest.json", copy)
+    exported = archivist.over(archivist.export("Otto")).archive
+    for name, signed in (("zzz3", archivist.archives_of("Otto")[0]), ("zzz4", exported)):
+        otto.upload(f"backups/{name}/manifest.json", otto.download(f"{signed}/manifest.json"))
     assert archivist.over(archivist.backup("Otto")).state == SUCCEEDED
-    kept = [path for path in archivist.archives_of("Otto") if "zzz" not in path]
+    kept = [
+        path
+        for path in archivist.archives_of("Otto")
+        if path.startswith("backups/") and "zzz" not in path
+    ]
     assert len(kept) == 2
     assert all(path.startswith("backups/") for path in kept)
     clone = settled(archivist, running, "Otto-2")
     over = archivist.over(archivist.bring_in("Otto-2", kept[-1], source="Otto"))
     assert over.state == SUCCEEDED, over
     assert clone.belongings() == otto.belongings()
+
+
+def test_a_resolver_that_starts_makes_the_backups_that_are_due(
+    running: Stack, archivist: Archivist
+) -> None:
+    settled(archivist, running, "Quentin", backups=tenant_pb2.TenantBackups(interval_hours=24))
+    running.kill("resolver")
+    running.await_ready()
+    request = operation_pb2.ListOperationsRequest(tenant_id="Quentin")
+
+    def made() -> list[Any]:
+        listed = archivist.patient(
+            lambda: archivist.operations.ListOperations(request, **archivist.common)
+        )
+        return [each for each in listed.operations if each.kind == "backup"]
+
+    deadline = time.monotonic() + 30
+    while not made():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert archivist.over(made()[0]).state == SUCCEEDED
+    assert len(made()) == 1
 
 
 def test_a_source_that_cannot_be_read_ends_an_import_with_the_reason(
@@ -283,7 +311,7 @@ def test_a_resolver_that_is_killed_at_every_step_is_followed_by_one_that_finishe
     tmp_path: Any, stack_environment: Mapping[str, str]
 ) -> None:
     crashes = moments(
-        export_kind(_NONE), Import(_NONE, settle=Settle(seconds=0)).kind(), backup_kind(_NONE)
+        export_kind(_NONE), Import(_NONE, settle_seconds=0).kind(), backup_kind(_NONE)
     )
     environment = {**stack_environment, **ENVIRONMENT, "SILO_CRASH_AT": ",".join(crashes)}
     with Stack(

@@ -15,7 +15,6 @@ import pytest
 from boundary.certificates import verify
 from devstack.stack import Stack
 from services.resolver.lifecycle.move import Move
-from services.resolver.lifecycle.settling import Settle
 from silo.data.v1 import user_pb2, user_pb2_grpc
 from silo.resolver.v1 import operation_pb2, tenant_pb2
 from silo.search.v1 import event_retention_pb2, event_retention_pb2_grpc
@@ -267,7 +266,7 @@ def test_a_resolver_that_is_killed_at_every_step_of_a_move_is_followed_by_one_th
 ) -> None:
     """In a directory of its own: the resolver of the other suite would take the move over."""
     running.stop()
-    kind = Move(directory=_NONE, placements=_NONE, encryption=_NONE, settle=Settle(seconds=0))
+    kind = Move(directory=_NONE, placements=_NONE, encryption=_NONE, settle_seconds=0)
     crashes = moments(kind.kind())
     crashing = {**environment, "SILO_CRASH_AT": ",".join(crashes)}
     with Stack(home=tmp_path, tenants=(), environment=crashing, max_backoff=0.2) as stack:

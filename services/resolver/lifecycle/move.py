@@ -16,12 +16,12 @@ from typing import Any
 from boundary.archives import EVENTS, ITEMS, OBJECTS
 from boundary.context import ACTIVE, Placement
 from boundary.errors import FailedPrecondition
-from services.resolver.directory import Directory, Tenant, now_micros
+from services.resolver.directory import Directory, Tenant
 from services.resolver.lifecycle import carrying, policies, removal
 from services.resolver.lifecycle.carrying import Carried, packed_position, position_in
 from services.resolver.lifecycle.kinds import Kind, Step
 from services.resolver.lifecycle.services import Access
-from services.resolver.lifecycle.settling import Settle, hold, let_go, require_active
+from services.resolver.lifecycle.settling import after_hold, hold, let_go, require_active, settled
 from services.resolver.lifecycle.work import Work
 from services.resolver.placements import Placements
 from services.resolver.ports import Value
@@ -49,13 +49,6 @@ _ENGINES = {
 }
 """For each store, the service that has it and the field of a placement that says where in the region."""
 
-_REMOVE = {
-    ITEMS: removal.remove_items,
-    EVENTS: removal.remove_events,
-    OBJECTS: removal.remove_objects,
-}
-_LEFT = {ITEMS: removal.items_left, EVENTS: removal.events_left, OBJECTS: removal.objects_left}
-
 _Copy = Callable[[Access, Access, bytes], Awaitable[Carried]]
 """Copies a part's worth from one place to the other, from a position on."""
 
@@ -69,20 +62,30 @@ class Move:
         directory: Directory,
         placements: Placements,
         encryption: Encryption,
-        settle: Settle,
+        settle_seconds: float,
     ) -> None:
+        """Takes the parts.
+
+        Args:
+            settle_seconds: how long after a change of status nothing is under way any more that was begun before.
+        """
         self._directory = directory
         self._placements = placements
         self._encryption = encryption
-        self._settle = settle
+        self._settle_seconds = settle_seconds
 
     def kind(self) -> Kind:
         """The kind."""
+        reads = settled(
+            self._settle_seconds,
+            since="switched_at",
+            detail="reads at the former place come to their end",
+        )
         return Kind(
             name=MOVE,
             steps=(
                 Step(name="hold", do=hold, undo=let_go),
-                Step(name="settling", do=self._settle.after_hold),
+                Step(name="settling", do=after_hold(self._settle_seconds)),
                 Step(name="preparation", do=self._prepare, undo=self._leave_target),
                 Step(name=ITEMS, do=partial(_copy, ITEMS, _copy_items)),
                 Step(name=EVENTS, do=partial(_copy, EVENTS, _copy_events)),
@@ -90,7 +93,7 @@ class Move:
                 Step(name="policies", do=_copy_policies),
                 Step(name="verification", do=_verify),
                 Step(name="switch", do=_switch, final=True),
-                Step(name="settling-reads", do=self._settle.after_switch),
+                Step(name="settling-reads", do=reads),
                 Step(name="purge", do=self._leave_origin),
             ),
         )
@@ -125,7 +128,7 @@ class Move:
         target = _target(work)
         if "was_empty" not in work.memory:
             for store in _moving(work):
-                left = await _LEFT[store](work, target)
+                left = await removal.STORES[store].left(work, target)
                 if left:
                     raise FailedPrecondition(
                         "PLACE_NOT_EMPTY", f"{store} of the tenant are there already: {left}"
@@ -158,7 +161,7 @@ class Move:
             _, field = _ENGINES[store]
             if _place(tenant.placement, field) == _place(place, field):
                 raise TypeError(f"the {store} are where the tenant lives")
-            await _REMOVE[store](work, place)
+            await removal.STORES[store].remove(work, place)
         if ITEMS in _moving(work):
             await self._directory.drop_home(tenant, place)
 
@@ -285,6 +288,5 @@ async def _summary(work: Work, store: str, placement: Placement) -> Any:
 async def _switch(work: Work) -> None:
     """From here on the tenant lives in the target and works again: there is no way back but another move."""
     await work.change_tenant(placement=_target(work), status=ACTIVE)
-    if "switched_at" not in work.memory:
-        await work.remember(switched_at=now_micros())
+    await work.mark("switched_at")
     await work.set_result(tenant=f"tenants/{work.tenant_id}")

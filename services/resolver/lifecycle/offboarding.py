@@ -9,9 +9,8 @@ nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from boundary.errors import FailedPrecondition
@@ -20,8 +19,9 @@ from services.keys.refusals import told
 from services.resolver.certificates import ERASURE, Certificates
 from services.resolver.directory import OFFBOARDING, PURGED, Changed, Directory, Tenant, now_micros
 from services.resolver.lifecycle import removal
-from services.resolver.lifecycle.kinds import Kind, Step, WaitUntil
+from services.resolver.lifecycle.kinds import Kind, Step
 from services.resolver.lifecycle.legal_hold import require_free, unless_held
+from services.resolver.lifecycle.records import told_time
 from services.resolver.lifecycle.work import Work, tenant_busy
 from services.resolver.operations import Tenants, held
 from services.resolver.ports import Value
@@ -31,15 +31,6 @@ NAME = "offboarding"
 
 _PASSES = 5
 """How often a store that is read back and not found empty is purged again."""
-
-_STORES: dict[
-    str,
-    tuple[Callable[[Work], Coroutine[Any, Any, None]], Callable[[Work], Awaitable[removal.Counts]]],
-] = {
-    "items": (removal.remove_items, removal.items_left),
-    "objects": (removal.remove_objects, removal.objects_left),
-    "events": (removal.remove_events, removal.events_left),
-}
 
 
 class Offboarding:
@@ -103,11 +94,11 @@ class Offboarding:
         if "former_status" not in work.memory:
             await work.remember(former_status=tenant.status, asked_at=now_micros())
         await work.change_tenant(status=OFFBOARDING)
-        if "suspended_at" not in work.memory:
-            await work.remember(suspended_at=now_micros())
+        await work.mark("suspended_at")
 
     async def _settle(self, work: Work) -> None:
-        _wait_until(work, self._settle_seconds, "what was begun before the suspension ends")
+        detail = "what was begun before the suspension ends"
+        work.wait(self._settle_seconds, since="suspended_at", detail=detail)
         await require_free(work)
 
     async def _end_key(self, work: Work) -> None:
@@ -157,20 +148,12 @@ async def _grace(work: Work) -> None:
     seconds = work.parameters["grace_seconds"]
     if not isinstance(seconds, int):
         raise TypeError("the grace period is no number")
-    _wait_until(work, seconds, "the grace period, in which this can be taken back")
-
-
-def _wait_until(work: Work, seconds: float, detail: str) -> None:
-    suspended_at = work.memory["suspended_at"]
-    if not isinstance(suspended_at, int):
-        raise TypeError("the time of the suspension is no number")
-    moment = suspended_at + round(seconds * 1e6)
-    if now_micros() < moment:
-        raise WaitUntil(moment, f"waits until {_time(moment)}: {detail}")
+    detail = "the grace period, in which this can be taken back"
+    work.wait(seconds, since="suspended_at", detail=detail)
 
 
 def _purging(store: str) -> Callable[[Work], Awaitable[None]]:
-    remove, _ = _STORES[store]
+    remove = removal.STORES[store].remove
 
     async def purge(work: Work) -> None:
         untouched = not _began(work)
@@ -179,7 +162,7 @@ def _purging(store: str) -> Callable[[Work], Awaitable[None]]:
             await work.leave_no_way_back(purge_began_at=now_micros())
             await require_free(work, untouched=True)  # a hold may have come in between
         await _go_on_counting(work, store)
-        await unless_held(work, remove(work))
+        await unless_held(work, remove(work, None))
         await work.remember(**{f"removed_{store}": _removed(work, store)})
 
     return purge
@@ -187,7 +170,7 @@ def _purging(store: str) -> Callable[[Work], Awaitable[None]]:
 
 def _began(work: Work) -> bool:
     """Whether any store may have been asked to remove something: it is recorded before it is asked."""
-    return any(f"tries_{store}" in work.memory for store in _STORES)
+    return any(f"tries_{store}" in work.memory for store in removal.STORES)
 
 
 async def _go_on_counting(work: Work, store: str) -> None:
@@ -195,7 +178,7 @@ async def _go_on_counting(work: Work, store: str) -> None:
 
     A try that was cut off may have removed more than it came to record: the certificate says so.
     """
-    tries, before = _number(work, f"tries_{store}"), _removed(work, store)
+    tries, before = work.number(f"tries_{store}"), _removed(work, store)
     work.progress(0)
     await work.remember(**{f"before_{store}": before, f"tries_{store}": tries + 1})
 
@@ -203,14 +186,7 @@ async def _go_on_counting(work: Work, store: str) -> None:
 def _removed(work: Work, store: str) -> int:
     """What was removed by the earlier tries of a step, and by the present one so far."""
     done = next((step.done for step in work.operation.steps if step.name == store), 0)
-    return _number(work, f"before_{store}") + done
-
-
-def _number(work: Work, name: str) -> int:
-    value = work.memory.get(name, 0)
-    if not isinstance(value, int):
-        raise TypeError(f"{name} is no number")
-    return value
+    return work.number(f"before_{store}") + done
 
 
 async def _verify(work: Work) -> None:
@@ -219,13 +195,13 @@ async def _verify(work: Work) -> None:
     Raises:
         FailedPrecondition: something is left however often it is purged (`PURGE_INCOMPLETE`).
     """
-    for store, (remove, left) in _STORES.items():
+    for store, of_store in removal.STORES.items():
         for _ in range(_PASSES):
-            found = await left(work)
+            found = await of_store.left(work, None)
             if not found:
                 break
             work.progress(0, detail=f"{store} were found and are purged again")
-            await unless_held(work, remove(work))
+            await unless_held(work, of_store.remove(work, None))
         else:
             raise FailedPrecondition("PURGE_INCOMPLETE", f"{store} are left: {found}")
     await work.remember(verified_at=now_micros())
@@ -240,7 +216,7 @@ def _sections(work: Work, tenant: Tenant) -> dict[str, dict[str, Any]]:
             "left": 0,
             "read_back": True,
         }
-        for store in _STORES
+        for store in removal.STORES
     }
     return {
         "tenant": {
@@ -255,11 +231,11 @@ def _sections(work: Work, tenant: Tenant) -> dict[str, dict[str, Any]]:
         "operation": {
             "name": work.operation.name,
             "asked_for_by": work.operation.principal,
-            "asked_at": _time(memory["asked_at"]),
-            "suspended_at": _time(memory["suspended_at"]),
-            "purge_began_at": _time(memory["purge_began_at"]),
-            "verified_at": _time(memory["verified_at"]),
-            "certified_at": _time(now_micros()),
+            "asked_at": told_time(memory["asked_at"]),
+            "suspended_at": told_time(memory["suspended_at"]),
+            "purge_began_at": told_time(memory["purge_began_at"]),
+            "verified_at": told_time(memory["verified_at"]),
+            "certified_at": told_time(now_micros()),
         },
         **stores,
         "key": _key_section(memory),
@@ -274,9 +250,3 @@ def _key_section(memory: Mapping[str, Value]) -> dict[str, Any]:
     if "key_id" not in memory:
         return {"key_id": "", "state": "the tenant had no key"}
     return {"key_id": memory["key_id"], "state": memory["key_state"]}
-
-
-def _time(micros: Value) -> str:
-    if not isinstance(micros, int):
-        raise TypeError("a time is no number")
-    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat(timespec="milliseconds")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
 from typing import Any
 
 from boundary.errors import SiloError, bounded
@@ -161,3 +162,14 @@ def _part(value: Value, kind: type[StepRecord | Failure]) -> dict[str, Any]:
         raise TypeError("a part of an operation is no map")
     names = {attribute.name for attribute in fields(kind)}
     return {name: part for name, part in value.items() if name in names}
+
+
+def told_time(micros: Value) -> str:
+    """A moment as people and certificates are told it: ISO 8601 in UTC, to the millisecond.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(micros, int):
+        raise TypeError("a time is no number")
+    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat(timespec="milliseconds")

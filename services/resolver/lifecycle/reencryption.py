@@ -10,8 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from services.resolver.directory import now_micros
-from services.resolver.lifecycle.kinds import Kind, Step, WaitUntil
+from services.resolver.lifecycle.kinds import Kind, Step
 from services.resolver.lifecycle.work import Work
 from services.resolver.tenant_keys import require_encryption
 from silo.data.v1 import reencryption_pb2 as data_pb2
@@ -55,17 +54,14 @@ class Reencryption:
         )
 
     async def _settle(self, work: Work) -> None:
-        moment = _count(work, "settled")
-        if not moment:
-            moment = now_micros() + round(self._settle_seconds * 1e6)
-            await work.remember(settled=moment)
-        if now_micros() < moment:
-            raise WaitUntil(moment, "writes under older data keys come to their end")
+        await work.mark("retired_at")
+        detail = "writes under older data keys come to their end"
+        work.wait(self._settle_seconds, since="retired_at", detail=detail)
 
 
 async def _version(work: Work) -> int:
     """The version that everything is brought to, or beyond; the same for the whole operation."""
-    kept = _count(work, "version")
+    kept = work.number("version")
     if kept:
         return kept
     tenant = await work.tenant()
@@ -82,7 +78,7 @@ def _pass(service: str, step: str) -> Callable[[Work], Awaitable[None]]:
         await _version(work)
         access = await work.at(service, _WRITE)
         stub = access.stub(make_stub)
-        before, rewritten = _count(work, f"{step}-seen"), _count(work, f"{step}-rewritten")
+        before, rewritten = work.number(f"{step}-seen"), work.number(f"{step}-rewritten")
         seen, anew, kept_at = before, rewritten, time.monotonic()
         request = messages.ReencryptRequest(page_token=str(work.memory.get(step, "")))
         async for answer in access.read(stub.Reencrypt, request, seconds=_PASS_SECONDS):
@@ -117,8 +113,3 @@ async def _drop(work: Work) -> None:
         dropped += answer.dropped_count
     work.progress(dropped, dropped, unit="data keys")
     await work.set_result(tenant=f"tenants/{work.tenant_id}")
-
-
-def _count(work: Work, name: str) -> int:
-    kept = work.memory.get(name)
-    return kept if isinstance(kept, int) else 0

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from boundary.archives import EVENTS, ITEMS, OBJECTS
 from boundary.context import Placement
 from services.resolver.lifecycle.work import Work
 from services.resolver.ports import Value
@@ -92,3 +97,19 @@ def _object_counts(counts: storage_pb2.ObjectCounts) -> dict[str, int]:
 
 def _present(counts: Counts) -> Counts:
     return {name: count for name, count in counts.items() if count}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """How a store is removed and read back, in the tenant's own place (None) or in another."""
+
+    remove: Callable[[Work, Placement | None], Coroutine[Any, Any, None]]
+    left: Callable[[Work, Placement | None], Coroutine[Any, Any, Counts]]
+
+
+STORES: Mapping[str, Removal] = {
+    ITEMS: Removal(remove=remove_items, left=items_left),
+    OBJECTS: Removal(remove=remove_objects, left=objects_left),
+    EVENTS: Removal(remove=remove_events, left=events_left),
+}
+"""Every store of a tenant, in the order in which they are removed."""

@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from boundary.context import ACTIVE, MOVING
 from boundary.errors import FailedPrecondition
-from services.resolver.directory import Tenant, now_micros
-from services.resolver.lifecycle.kinds import WaitUntil
+from services.resolver.directory import Tenant
 from services.resolver.lifecycle.work import Work
 
+HELD_AT = "held_at"
+"""Under what name it is marked when a tenant was kept from writing."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settle:
-    """How long to wait after a change of status.
+
+def settled(
+    seconds: float, *, since: str, detail: str
+) -> Callable[[Work], Coroutine[Any, Any, None]]:
+    """A step that waits after a change of status, until what was begun before it is over.
 
     A service that hears of the change refuses older contexts and ends calls at once. One that does not hear is
     bound by the contexts' lifetime, and a call that it has admitted by how long calls last.
 
-    Attributes:
-        seconds: the lifetime of contexts, the skew of clocks, and the time that admitted writes may take.
+    Args:
+        seconds: the lifetime of contexts, the skew of clocks, and the time that admitted calls may take.
+        since: under what name the change was marked.
+        detail: what is waited for, for people.
     """
 
-    seconds: float
+    async def wait(work: Work) -> None:
+        work.wait(seconds, since=since, detail=detail)
 
-    async def after_hold(self, work: Work) -> None:
-        """Waits until writes that were begun before `hold` are over."""
-        self._wait(work, "held_at", "writes that were begun before come to their end")
+    return wait
 
-    async def after_switch(self, work: Work) -> None:
-        """Waits until reads at the former place are over."""
-        self._wait(work, "switched_at", "reads at the former place come to their end")
 
-    def _wait(self, work: Work, since: str, detail: str) -> None:
-        changed_at = work.memory[since]
-        if not isinstance(changed_at, int):
-            raise TypeError(f"{since} is no moment")
-        moment = changed_at + round(self.seconds * 1e6)
-        if now_micros() < moment:
-            raise WaitUntil(moment, detail)
+def after_hold(seconds: float) -> Callable[[Work], Coroutine[Any, Any, None]]:
+    """A step that waits until writes that were begun before `hold` are over."""
+    return settled(seconds, since=HELD_AT, detail="writes that were begun before come to their end")
 
 
 def require_active(tenant: Tenant) -> None:
@@ -57,8 +55,7 @@ async def hold(work: Work) -> None:
     if tenant.status != MOVING:
         require_active(tenant)
     await work.change_tenant(status=MOVING)
-    if "held_at" not in work.memory:
-        await work.remember(held_at=now_micros())
+    await work.mark(HELD_AT)
 
 
 async def let_go(work: Work) -> None:

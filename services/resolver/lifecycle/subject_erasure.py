@@ -10,19 +10,19 @@ import base64
 import hashlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from boundary.archives import BACKUPS, EXPORTS
 from boundary.errors import FailedPrecondition
 from boundary.ids import TenantId
 from boundary.subjects import DataSubject
 from services.resolver.certificates import SUBJECT_ERASURE, Certificates
 from services.resolver.directory import now_micros
 from services.resolver.lifecycle.archives.listing import archives_in
-from services.resolver.lifecycle.archives.parts import BACKUPS, EXPORTS
 from services.resolver.lifecycle.kinds import Kind, Step
+from services.resolver.lifecycle.records import told_time
 from services.resolver.lifecycle.removal import STREAM_SECONDS, Counts
 from services.resolver.lifecycle.work import Work
 from services.resolver.ports import Value
@@ -207,9 +207,9 @@ def _sections(work: Work) -> dict[str, dict[str, Any]]:
         "operation": {
             "name": work.operation.name,
             "asked_for_by": work.operation.principal,
-            "asked_at": _time(work.operation.created_at),
-            "verified_at": _time(memory["verified_at"]),
-            "certified_at": _time(now_micros()),
+            "asked_at": told_time(work.operation.created_at),
+            "verified_at": told_time(memory["verified_at"]),
+            "certified_at": told_time(now_micros()),
         },
         **{
             store: {**_section(memory[store]), "left": 0, "read_back": True}
@@ -225,9 +225,3 @@ def _section(counts: Value) -> dict[str, Any]:
 
 def _more(before: Value, now: Value) -> Value:
     return before + now if isinstance(before, int) and isinstance(now, int) else now
-
-
-def _time(micros: Value) -> str:
-    if not isinstance(micros, int):
-        raise TypeError("a time is no number")
-    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat(timespec="milliseconds")

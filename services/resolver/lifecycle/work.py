@@ -11,9 +11,10 @@ from boundary.context import Placement
 from boundary.errors import NotFound, SiloError, Unavailable
 from boundary.ids import TenantId
 from services.resolver.changes import Changes
-from services.resolver.directory import Changed, Directory, Placed, Tenant
+from services.resolver.directory import Changed, Directory, Placed, Tenant, now_micros
 from services.resolver.lifecycle.holding import Holding
-from services.resolver.lifecycle.records import Operation
+from services.resolver.lifecycle.kinds import WaitUntil
+from services.resolver.lifecycle.records import Operation, told_time
 from services.resolver.lifecycle.services import Access, Services
 from services.resolver.lifecycle.store import OperationStore
 from services.resolver.ports import Value
@@ -61,6 +62,17 @@ class Work:
         """What steps have kept with `remember`."""
         return self._holding.operation.memory
 
+    def number(self, name: str) -> int:
+        """A number that steps have kept; 0 where they have not.
+
+        Raises:
+            TypeError: what they have kept is none.
+        """
+        value = self.memory.get(name, 0)
+        if not isinstance(value, int):
+            raise TypeError(f"{name} is no number")
+        return value
+
     async def remember(self, **values: Value) -> None:
         """Keeps values for later steps and for after a crash; they are written when this returns.
 
@@ -68,6 +80,32 @@ class Work:
             LeaseLost: another resolver holds the operation.
         """
         await self._holding.remember(values)
+
+    async def mark(self, name: str) -> None:
+        """Keeps the present moment under a name, unless an earlier try has kept one.
+
+        Raises:
+            LeaseLost: another resolver holds the operation.
+        """
+        if name not in self.memory:
+            await self.remember(**{name: now_micros()})
+
+    def wait(self, seconds: float, *, since: str, detail: str) -> None:
+        """Returns where so much time is over since a moment that was marked.
+
+        Args:
+            since: the name under which it was.
+            detail: what is waited for, for people.
+
+        Raises:
+            WaitUntil: it is not yet.
+        """
+        marked = self.memory[since]
+        if not isinstance(marked, int):
+            raise TypeError(f"{since} is no moment")
+        moment = marked + round(seconds * 1e6)
+        if now_micros() < moment:
+            raise WaitUntil(moment, f"waits until {told_time(moment)}: {detail}")
 
     async def leave_no_way_back(self, **values: Value) -> None:
         """Passes the point of no return within a step, and keeps values; both are written when this returns.

@@ -35,6 +35,7 @@ PARTS = {"items-00001.jsonl": ITEMS, "objects-00001.jsonl": LINE}
 def manifest(**changes: Any) -> Manifest:
     values: dict[str, Any] = {
         "tenant_id": TenantId("A"),
+        "path": "exports/spring",
         "started_at": 1,
         "ended_at": 2,
         "content_bytes": len(CONTENT),
@@ -70,6 +71,7 @@ def test_a_manifest_is_read_as_it_was_written() -> None:
         (signed(manifest(parts=[part(part_name("items", 2), b"")])), "sections"),
         (signed(manifest()).replace('"format": 1', '"format": 2'), "sections.archive"),
         ("{}", "document"),
+        (signed(manifest()).replace("exports/spring", r"\ud800"), "document"),
     ],
 )
 def test_what_is_no_manifest_of_ours_is_refused(text: str, place: str) -> None:
@@ -105,6 +107,7 @@ def test_a_whole_archive_passes(folder: Path) -> None:
         (lambda f: _content(f).unlink(), "objects-00001.jsonl, line 1"),
         (lambda f: (f / "items-00002.jsonl").write_bytes(ITEMS), "items-00002.jsonl"),
         (lambda f: (f / "objects" / "more").write_bytes(b""), "objects/more"),
+        (lambda f: (f / "link").symlink_to("nowhere"), "link"),
     ],
 )
 def test_what_was_changed_is_named(

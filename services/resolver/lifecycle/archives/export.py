@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 from boundary.archives import (
+    BACKUPS,
     EVENTS,
+    EXPORTS,
     ITEMS,
     KIND,
     MANIFEST,
@@ -31,8 +33,6 @@ from services.resolver.directory import now_micros
 from services.resolver.lifecycle import carrying
 from services.resolver.lifecycle.archives.listing import archives_in
 from services.resolver.lifecycle.archives.parts import (
-    BACKUPS,
-    EXPORTS,
     archive_of,
     manifest_in,
     write_lines_part,
@@ -190,15 +190,16 @@ async def _write_parts(work: Work, archive: str, store: str, read: _Read) -> Non
 
 async def _write_manifest(folder: str, certificates: Certificates, work: Work) -> None:
     noted = {store: Noted.of(work, store) for store in STORES}
+    archive = archive_of(work.operation, folder)
     manifest = Manifest(
         tenant_id=work.tenant_id,
+        path=archive,
         started_at=work.operation.created_at,
         ended_at=now_micros(),
         content_bytes=noted[OBJECTS].content_bytes,
         parts=[part for store in STORES for part in noted[store].parts],
     )
     storage = await work.at("storage", _WRITE)
-    archive = archive_of(work.operation, folder)
     text = certificates.issue(sections_of(manifest), kind=KIND)
     await write_text(storage, f"{archive}/{MANIFEST}", text)
     await work.set_result(archive=archive)
@@ -207,24 +208,21 @@ async def _write_manifest(folder: str, certificates: Certificates, work: Work) -
 async def _keep_the_newest(certificates: Certificates, work: Work) -> None:
     """Removes the backups that are older than the newest few; none of a tenant that is held.
 
-    What this deployment has not signed is no backup, whoever put it there: it is neither counted nor removed.
-    Copies of one count as it.
+    What this deployment has not signed for its place is no backup, whoever put it there, and neither counted nor
+    removed.
     """
     tenant = await work.tenant()
     if not tenant.backups_kept or tenant.legal_hold:
         return
     storage = await work.at("storage", _READ)
-    by_time: dict[int, list[str]] = {}
+    backups: list[str] = []
     for found in await archives_in(storage, BACKUPS):
-        if not found.complete:
-            continue
-        with contextlib.suppress(FailedPrecondition):
+        with contextlib.suppress(FailedPrecondition):  # it has no manifest of ours
             manifest = await manifest_in(storage, found.path, certificates=certificates, trusted="")
-            if manifest.tenant_id == work.tenant_id:
-                by_time.setdefault(manifest.started_at, []).append(found.path)
-    for moment in sorted(by_time)[: -tenant.backups_kept]:
-        for archive in by_time[moment]:
-            await _remove(work, archive)
+            if (manifest.tenant_id, manifest.path) == (work.tenant_id, found.path):
+                backups.append(found.path)
+    for archive in sorted(backups)[: -tenant.backups_kept]:
+        await _remove(work, archive)
 
 
 async def _remove(work: Work, archive: str) -> None:

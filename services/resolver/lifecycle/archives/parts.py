@@ -17,9 +17,6 @@ from services.resolver.lifecycle.services import Access
 from silo.storage.v1 import transport_pb2 as storage_pb2
 from silo.storage.v1 import transport_pb2_grpc as storage_grpc
 
-EXPORTS, BACKUPS = "exports", "backups"
-"""The folders that archives are in (domain spec, folder structure)."""
-
 
 def archive_of(operation: Operation, folder: str) -> str:
     """Where an operation's archive is, below the tenant's prefix: by name, archives are in the order of time."""

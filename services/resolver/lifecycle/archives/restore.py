@@ -12,13 +12,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 
-from boundary.archives import EVENTS, ITEMS, OBJECTS, Manifest, Part
+from boundary.archives import EVENTS, EXPORTS, ITEMS, OBJECTS, Manifest, Part
 from boundary.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound
 from boundary.ids import TenantId
 from services.resolver.certificates import Certificates
 from services.resolver.lifecycle import carrying
 from services.resolver.lifecycle.archives.parts import (
-    EXPORTS,
     archive_of,
     manifest_in,
     read_part,
@@ -28,7 +27,7 @@ from services.resolver.lifecycle.carrying import packed_position, position_in
 from services.resolver.lifecycle.kinds import Kind, Step
 from services.resolver.lifecycle.removal import remove_events, remove_items
 from services.resolver.lifecycle.services import Access
-from services.resolver.lifecycle.settling import Settle, hold, let_go
+from services.resolver.lifecycle.settling import after_hold, hold, let_go
 from services.resolver.lifecycle.work import Work
 from services.resolver.ports import Value
 from silo.data.v1 import transport_pb2 as data_pb2
@@ -61,9 +60,10 @@ def parameters_of(*, archive: str, source: str = "", trusted: str = "") -> dict[
 class Import:
     """The kind's steps."""
 
-    def __init__(self, certificates: Certificates, *, settle: Settle) -> None:
+    def __init__(self, certificates: Certificates, *, settle_seconds: float) -> None:
+        """Takes whose signatures are believed, and how long writes last that were begun before a hold."""
         self._certificates = certificates
-        self._settle = settle
+        self._settle_seconds = settle_seconds
 
     def kind(self) -> Kind:
         """The kind."""
@@ -73,7 +73,7 @@ class Import:
                 Step(name="fetch", do=_fetch, undo=_remove_fetched),
                 Step(name="check", do=self._check),
                 Step(name="hold", do=hold, undo=let_go),
-                Step(name="settling", do=self._settle.after_hold),
+                Step(name="settling", do=after_hold(self._settle_seconds)),
                 Step(name="empty", do=_require_empty),
                 Step(name=ITEMS, do=self._bring_items, undo=_remove_items),
                 Step(name=EVENTS, do=self._bring_events, undo=_remove_events),
@@ -127,7 +127,7 @@ class Import:
         storage = await work.at("storage", _WRITE)
         stub = storage.stub(storage_grpc.TransportServiceStub)
         parts, total = manifest.of(OBJECTS), manifest.count(OBJECTS)
-        done = _number(work, f"{OBJECTS}_done")
+        done = work.number(f"{OBJECTS}_done")
         before = sum(part.count for part in parts[:done])
         for number, part in enumerate(parts[done:], done + 1):
             request = storage_pb2.RestoreObjectsRequest(
@@ -178,7 +178,7 @@ async def _fetch(work: Work) -> None:
     origin = await work.at("storage", _READ, tenant_id=TenantId(source))
     target = await work.at("storage", _WRITE)
     from_, to = str(work.parameters["archive"]), _archive(work)
-    count = _number(work, "fetched")
+    count = work.number("fetched")
     while not work.memory.get("fetched_all"):
         position = position_in(work.memory.get("fetched_to"))
         carried = await carrying.copy_objects(
@@ -255,7 +255,7 @@ async def _bring_lines(work: Work, manifest: Manifest, store: str, carry: _Carry
     """Brings in the parts of a store that are not noted as done, and notes each as it is."""
     storage = await work.at("storage", _READ)
     parts = manifest.of(store)
-    done = _number(work, f"{store}_done")
+    done = work.number(f"{store}_done")
     for number, part in enumerate(parts[done:], done + 1):
         path = f"{_archive(work)}/{part.name}"
         try:
@@ -305,11 +305,6 @@ def _not_as_checked(path: str, error: Aborted | NotFound | InvalidArgument) -> F
 def _etag(work: Work, part: Part) -> str:
     etags = work.memory["etags"]
     return str(etags[part.name]) if isinstance(etags, dict) else ""
-
-
-def _number(work: Work, name: str) -> int:
-    value = work.memory.get(name)
-    return value if isinstance(value, int) else 0
 
 
 def _not_empty(store: str) -> FailedPrecondition:

@@ -23,7 +23,9 @@ PRINCIPAL = "service:resolver"
 """Who asks for the backups of a schedule."""
 
 _PAGE = 200
-_LOOK_SECONDS = 30.0
+_LOOK_SECONDS = 300.0
+"""How often every tenant is looked at; intervals are hours."""
+
 _HOUR = 3600
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
+from boundary.archives import BACKUPS, EXPORTS, is_archive
 from boundary.certificates import keys_in
 from boundary.errors import FailedPrecondition, InvalidArgument
 from boundary.ids import TenantId
@@ -11,7 +10,6 @@ from boundary.interceptors.call import Call
 from services.resolver.directory import Directory
 from services.resolver.lifecycle.archives import export, restore
 from services.resolver.lifecycle.archives.listing import archives_in
-from services.resolver.lifecycle.archives.parts import BACKUPS, EXPORTS
 from services.resolver.lifecycle.control import Operations
 from services.resolver.lifecycle.operation_servicer import callers_tenant, operation_proto
 from services.resolver.lifecycle.records import Operation
@@ -24,8 +22,6 @@ from silo.resolver.v1 import archive_pb2 as pb
 
 MAX_JWKS = 64 * 1024
 """The longest key set that an import takes, in characters."""
-
-_ARCHIVE = re.compile(r"(?:exports|backups)/[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class ArchiveServicer:
@@ -126,7 +122,7 @@ class TenantExportServicer:
 
 
 def _archive_in(path: str) -> str:
-    if _ARCHIVE.fullmatch(path) is None:
+    if not is_archive(path):
         raise InvalidArgument(
             "archive", "must be exports/{archive} or backups/{archive}", reason="INVALID_ARCHIVE"
         )

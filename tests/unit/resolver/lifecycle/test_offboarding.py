@@ -13,7 +13,7 @@ from boundary.context import ACTIVE, Placement
 from boundary.errors import FailedPrecondition, Unavailable
 from services.resolver.changes import Changes
 from services.resolver.directory import OFFBOARDING, SUSPENDED, Tenant, now_micros
-from services.resolver.lifecycle import offboarding
+from services.resolver.lifecycle import offboarding, removal
 from services.resolver.lifecycle import work as work_module
 from services.resolver.lifecycle.kinds import Kind, Step
 from services.resolver.lifecycle.work import Work
@@ -76,13 +76,14 @@ async def test_what_each_try_has_removed_is_counted_once(
 ) -> None:
     tries: list[Any] = [(500, True), (300, False)]
 
-    async def remove(work: Work) -> None:
+    async def remove(work: Work, _place: object) -> None:
         removed, cut_off = tries.pop(0)
         work.progress(removed, unit="items")
         if cut_off:
             raise Unavailable("SERVICE_UNAVAILABLE", "the data service is gone")
 
-    monkeypatch.setitem(offboarding._STORES, "items", (remove, offboarding.removal.items_left))
+    replaced = removal.Removal(remove=remove, left=removal.items_left)
+    monkeypatch.setitem(removal.STORES, "items", replaced)  # type: ignore[arg-type]
     step = Step(name="items", do=offboarding._purging("items"))
     async with running(table, Kind(name="offboarding", steps=(step,))) as engine:
         await with_tenant(engine, status=OFFBOARDING)
@@ -108,7 +109,7 @@ async def test_a_hold_ends_the_removal_that_is_under_way(
     monkeypatch.setattr(work_module, "_LOOK_SECONDS", 60.0 if told else 0.1)
     ended: list[str] = []
 
-    async def remove(work: Work) -> None:
+    async def remove(work: Work, _place: object) -> None:
         if ended:
             work.progress(60, unit="items")
             return
@@ -118,7 +119,8 @@ async def test_a_hold_ends_the_removal_that_is_under_way(
         finally:
             ended.append("removal")
 
-    monkeypatch.setitem(offboarding._STORES, "items", (remove, offboarding.removal.items_left))
+    replaced = removal.Removal(remove=remove, left=removal.items_left)
+    monkeypatch.setitem(removal.STORES, "items", replaced)  # type: ignore[arg-type]
     step = Step(name="items", do=offboarding._purging("items"))
     async with running(table, Kind(name="offboarding", steps=(step,))) as engine:
         await with_tenant(engine, status=OFFBOARDING)
@@ -141,10 +143,11 @@ async def test_a_hold_ends_the_removal_that_is_under_way(
 async def test_what_is_held_before_anything_has_gone_can_be_taken_back(
     table: SqliteTable, monkeypatch: pytest.MonkeyPatch, last_moment: bool
 ) -> None:
-    async def remove(_: Work) -> None:
+    async def remove(_: Work, _place: object) -> None:
         raise AssertionError("something that is held is removed")
 
-    monkeypatch.setitem(offboarding._STORES, "items", (remove, offboarding.removal.items_left))
+    replaced = removal.Removal(remove=remove, left=removal.items_left)
+    monkeypatch.setitem(removal.STORES, "items", replaced)  # type: ignore[arg-type]
     step = Step(name="items", do=offboarding._purging("items"))
     async with running(table, Kind(name="offboarding", steps=(step,))) as engine:
         await with_tenant(engine, status=OFFBOARDING)
@@ -170,10 +173,11 @@ async def test_what_is_held_before_anything_has_gone_can_be_taken_back(
 async def test_what_is_to_be_taken_back_is_not_removed(
     table: SqliteTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def remove(_: Work) -> None:
+    async def remove(_: Work, _place: object) -> None:
         raise AssertionError("something that is to be taken back is removed")
 
-    monkeypatch.setitem(offboarding._STORES, "items", (remove, offboarding.removal.items_left))
+    replaced = removal.Removal(remove=remove, left=removal.items_left)
+    monkeypatch.setitem(removal.STORES, "items", replaced)  # type: ignore[arg-type]
     step = Step(name="items", do=offboarding._purging("items"))
     async with running(table, Kind(name="offboarding", steps=(step,))) as engine:
         await with_tenant(engine, status=OFFBOARDING)
@@ -194,13 +198,14 @@ async def test_a_removal_that_fails_for_good_is_told_and_can_be_resumed(
 ) -> None:
     tries = 0
 
-    async def remove(_: Work) -> None:
+    async def remove(_: Work, _place: object) -> None:
         nonlocal tries
         tries += 1
         if tries == 1:
             raise FailedPrecondition("NO", "it cannot be removed")
 
-    monkeypatch.setitem(offboarding._STORES, "items", (remove, offboarding.removal.items_left))
+    replaced = removal.Removal(remove=remove, left=removal.items_left)
+    monkeypatch.setitem(removal.STORES, "items", replaced)  # type: ignore[arg-type]
     step = Step(name="items", do=offboarding._purging("items"))
     async with running(table, Kind(name="offboarding", steps=(step,))) as engine:
         await with_tenant(engine, status=OFFBOARDING)
