@@ -91,7 +91,8 @@ class S3Objects:
         Args:
             threads: how many requests may be under way at once.
             key_of: the KMS key of a tenant.
-            part_bytes: the size of an upload's first parts, and up to which content is one request.
+            part_bytes: the size of an upload's first parts, up to which its content is one request, and of ranges
+                of a download that are fetched side by side.
             ensure: awaited before a thread is taken; sees to it that the tenant's credentials are there.
         """
         self._calls = Calls(threads=threads, ensure=ensure)
@@ -193,7 +194,7 @@ class S3Objects:
     async def get(
         self, prefix: ObjectPrefix, path: str, *, span: Span = WHOLE, if_match: str = ""
     ) -> S3Content:
-        """See Objects.get. One request where the range fits into one, else several side by side."""
+        """See Objects.get. One request, or, where that is slow, several side by side; see s3_download."""
         if is_own(path):
             raise NotFound(path)
         for _ in range(_ATTEMPTS):
@@ -209,9 +210,7 @@ class S3Objects:
         named = self._entries.at(prefix, path)
         try:
             answer = await self._calls.call(
-                partial(
-                    self._client.get_object, **named, Range=_http_range(span, self._part_bytes)
-                ),
+                partial(self._client.get_object, **named, Range=_http_range(span)),
                 provides={Kind.MISSING, Kind.RANGE},
                 discard=lambda late: late["Body"].close(),
             )
@@ -467,14 +466,12 @@ def _check(path: str, present: Present | None, *, create_only: bool, if_match: s
         raise etag_mismatch(path, field="if_match")
 
 
-def _http_range(span: Span, most: int) -> str:
-    """The first bytes of a range, most at the most, as HTTP has it (RFC 9110, section 14.1.2).
-
-    Of a suffix, whose begin only S3 knows, all bytes to the end.
-    """
+def _http_range(span: Span) -> str:
+    """A range as HTTP has it (RFC 9110, section 14.1.2)."""
     if span.offset < 0:
         return f"bytes={span.offset}"
-    return f"bytes={span.offset}-{span.offset + min(span.length or most, most) - 1}"
+    last = span.offset + span.length - 1 if span.length else ""
+    return f"bytes={span.offset}-{last}"
 
 
 def _stored(path: str, size: int, digest: bytes, label: Label, upload: Upload) -> StoredObject:

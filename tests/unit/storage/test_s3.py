@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -28,8 +30,8 @@ from boundary.errors import (
     Unavailable,
 )
 from boundary.scope import ObjectPrefix
-from services.storage import s3_client, s3_listing
-from services.storage.ports import Span, StoredObject, Upload
+from services.storage import s3_client, s3_download, s3_listing
+from services.storage.ports import CHUNK_BYTES, Span, StoredObject, Upload
 from services.storage.s3 import S3Objects
 from services.storage.s3_copy import Copy
 from services.storage.s3_upload import PART_BYTES, part_sizes
@@ -420,80 +422,6 @@ class TestFailures:
             await _read(objects, prefix, "doc", Span())
         assert caught.value.reason == "CONTENT_DAMAGED"
 
-    @pytest.mark.parametrize("breaks", [1, 3])
-    async def test_a_download_that_breaks_is_resumed_where_it_broke(
-        self, objects: S3Objects, prefix: ObjectPrefix, client: Any, breaks: int
-    ) -> None:
-        await _put(objects, prefix, "big", BIG)
-        _break_bodies(client, breaks)
-        assert await _read(objects, prefix, "big", Span()) == BIG
-
-    async def test_a_download_that_breaks_on_and_on(
-        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
-    ) -> None:
-        await _put(objects, prefix, "big", BIG)
-        _break_bodies(client, 9)
-        with pytest.raises(Unavailable):
-            await _read(objects, prefix, "big", Span())
-
-    async def test_ranges_are_asked_for_as_they_are_taken(
-        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
-    ) -> None:
-        await _put(objects, prefix, "long", LONG)
-        asked = _watch_bodies(client)
-        async with await objects.get(prefix, "long") as content:
-            chunks = content.chunks()
-            read = bytearray(await anext(chunks))
-            await asyncio.sleep(0.2)  # time enough for all of it, if it were taken
-            assert [first for first, _ in asked] == [0, PART, 2 * PART]
-            async for chunk in chunks:
-                read += chunk
-        assert read == LONG
-        assert [first for first, _ in asked] == [0, PART, 2 * PART, 3 * PART, 4 * PART]
-
-    async def test_a_download_that_is_left_lets_go_of_every_connection(
-        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
-    ) -> None:
-        await _put(objects, prefix, "long", LONG)
-        asked = _watch_bodies(client)
-        async with await objects.get(prefix, "long") as content:
-            await anext(content.chunks())
-        async with await objects.get(prefix, "long"):
-            pass
-        async with await objects.get(prefix, "long") as content:
-            beginning = asyncio.ensure_future(anext(content.chunks()))
-            asyncio.get_running_loop().call_soon(beginning.cancel)  # before any fetch has begun
-            await asyncio.wait([beginning])
-        for _, closed in asked:
-            assert await asyncio.to_thread(closed.wait, 5)
-        assert len(asked) >= 3
-
-    @pytest.mark.parametrize("versions", ["Enabled", "Suspended"])
-    async def test_a_download_never_mixes_two_contents(
-        self, objects: S3Objects, prefix: ObjectPrefix, client: Any, versions: str
-    ) -> None:
-        client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": versions})
-        await _put(objects, prefix, "long", LONG)
-        async with await objects.get(prefix, "long") as content:
-            chunks = content.chunks()
-            read = bytearray(await anext(chunks))
-            await _put(objects, prefix, "long", LONG[::-1])
-            if versions == "Enabled":
-                async for chunk in chunks:
-                    read += chunk
-                assert read == LONG
-            else:
-                with pytest.raises(Unavailable) as caught:  # noqa: PT012 - it ends somewhere on the way
-                    async for chunk in chunks:
-                        read += chunk
-                assert caught.value.reason == "CONTENT_GONE"
-                assert LONG.startswith(read)
-
-    async def test_a_long_suffix(self, objects: S3Objects, prefix: ObjectPrefix) -> None:
-        await _put(objects, prefix, "long", LONG)
-        length = 2 * PART + 3
-        assert await _read(objects, prefix, "long", Span(offset=-length)) == LONG[-length:]
-
     async def test_credentials_are_asked_in_the_callers_context(
         self, objects: S3Objects, prefix: ObjectPrefix, client: Any
     ) -> None:
@@ -516,26 +444,158 @@ class TestFailures:
         assert sorted(seen) == ["a"] * 3 + ["b"] * 3 + ["c"] * 3
 
 
-def _watch_bodies(client: Any) -> list[tuple[int, threading.Event]]:
-    """Where each range of an object begins that is asked for, and whether its body has been closed."""
+class TestDownloads:
+    """Over one fast stream, and side by side where it is slow."""
+
+    @pytest.fixture(params=["one stream", "side by side"], autouse=True)
+    def side_by_side(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+        side_by_side: bool = request.param == "side by side"
+        monkeypatch.setattr(s3_download, "FAST", math.inf if side_by_side else 0.0)
+        return side_by_side
+
+    @pytest.mark.parametrize("breaks", [1, 3])
+    @pytest.mark.parametrize("after", [0, 2])
+    async def test_a_stream_that_breaks_is_resumed_where_it_broke(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any, breaks: int, after: int
+    ) -> None:
+        await _put(objects, prefix, "long", LONG)
+        _break_bodies(client, breaks, after=after)
+        assert await _read(objects, prefix, "long", Span()) == LONG
+
+    async def test_a_stream_that_breaks_on_and_on_but_gives_something_is_read_to_its_end(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        await _put(objects, prefix, "long", LONG)
+        _break_bodies(client, 9, after=2)
+        assert await _read(objects, prefix, "long", Span()) == LONG
+
+    async def test_a_stream_that_breaks_on_and_on(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any
+    ) -> None:
+        await _put(objects, prefix, "long", LONG)
+        _break_bodies(client, 99, after=0)
+        with pytest.raises(Unavailable):
+            await _read(objects, prefix, "long", Span())
+
+    async def test_only_what_comes_next_is_asked_for(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any, side_by_side: bool
+    ) -> None:
+        await _put(objects, prefix, "long", LONG)
+        asked = _watch_bodies(client)
+        async with await objects.get(prefix, "long") as content:
+            chunks = content.chunks()
+            read = bytearray()
+            while side_by_side and len(asked) < 2:
+                read += await anext(chunks)
+            read += await anext(chunks)
+            await asyncio.sleep(0.2)  # time enough for all of it, if it were taken
+            spread = asked[1].first if side_by_side else 0
+            ahead = [spread, spread + PART, spread + 2 * PART] if side_by_side else []
+            assert [each.first for each in asked] == [0, *ahead]
+            held = 3 * PART if side_by_side else 0
+            assert sum(each.read for each in asked) - len(read) <= held + 4 * CHUNK_BYTES
+            async for chunk in chunks:
+                read += chunk
+        assert read == LONG
+        assert len(asked) == (5 if side_by_side else 1)
+        assert spread <= PART
+
+    async def test_one_that_is_left_lets_go_of_every_connection(
+        self, objects: S3Objects, prefix: ObjectPrefix, client: Any, side_by_side: bool
+    ) -> None:
+        await _put(objects, prefix, "long", LONG)
+        asked = _watch_bodies(client)
+        async with await objects.get(prefix, "long") as content:
+            await anext(content.chunks())
+        async with await objects.get(prefix, "long"):
+            pass
+        async with await objects.get(prefix, "long") as content:
+            beginning = asyncio.ensure_future(anext(content.chunks()))
+            asyncio.get_running_loop().call_soon(beginning.cancel)  # before any fetch has begun
+            await asyncio.wait([beginning])
+        async with await objects.get(prefix, "long") as content:
+            chunks = content.chunks()
+            for _ in range(3 * PART // CHUNK_BYTES):
+                await anext(chunks)
+        for each in asked:
+            assert await asyncio.to_thread(each.closed.wait, 5)
+        assert len(asked) >= (5 if side_by_side else 4)
+
+    @pytest.mark.parametrize("versions", ["Enabled", "Suspended"])
+    async def test_one_never_mixes_two_contents(
+        self,
+        objects: S3Objects,
+        prefix: ObjectPrefix,
+        client: Any,
+        versions: str,
+        side_by_side: bool,
+    ) -> None:
+        client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": versions})
+        await _put(objects, prefix, "long", LONG)
+        async with await objects.get(prefix, "long") as content:
+            chunks = content.chunks()
+            read = bytearray(await anext(chunks))
+            await _put(objects, prefix, "long", LONG[::-1])
+            if versions == "Enabled" or not side_by_side:
+                async for chunk in chunks:
+                    read += chunk
+                assert read == LONG
+            else:
+                with pytest.raises(Unavailable) as caught:  # noqa: PT012 - it ends somewhere on the way
+                    async for chunk in chunks:
+                        read += chunk
+                assert caught.value.reason == "CONTENT_GONE"
+                assert LONG.startswith(read)
+
+    async def test_a_long_suffix(self, objects: S3Objects, prefix: ObjectPrefix) -> None:
+        await _put(objects, prefix, "long", LONG)
+        length = 3 * PART + 3
+        assert await _read(objects, prefix, "long", Span(offset=-length)) == LONG[-length:]
+
+    async def test_a_long_range(self, objects: S3Objects, prefix: ObjectPrefix) -> None:
+        await _put(objects, prefix, "long", LONG)
+        span = Span(offset=7, length=3 * PART)
+        assert await _read(objects, prefix, "long", span) == LONG[7 : 7 + 3 * PART]
+
+
+@dataclass
+class _Asked:
+    """A range that was asked for: where it begins, how much of it was read, and whether it was let go of."""
+
+    first: int
+    read: int = 0
+    closed: threading.Event = field(default_factory=threading.Event)
+
+
+def _watch_bodies(client: Any) -> list[_Asked]:
+    """The ranges of objects, not of records, that are asked for from now on."""
     real: Callable[..., Any] = client.get_object
-    asked: list[tuple[int, threading.Event]] = []
+    asked: list[_Asked] = []
 
     def get_object(**arguments: Any) -> Any:
         answer = real(**arguments)
         if ".silo/" not in arguments["Key"]:
-            closed = threading.Event()
-            asked.append((int(arguments["Range"].removeprefix("bytes=").partition("-")[0]), closed))
+            first = arguments["Range"].removeprefix("bytes=").partition("-")[0]
+            each = _Asked(int(first))
+            asked.append(each)
             body = answer["Body"]
-            close = body.close
-            body.close = lambda: (close(), closed.set())
+            read, close = body.read, body.close
+
+            def reading(count: int) -> bytes:
+                content: bytes = read(count)
+                each.read += len(content)
+                return content
+
+            body.read = reading
+            body.close = lambda: (close(), each.closed.set())
         return answer
 
     client.get_object = get_object
     return asked
 
 
-def _break_bodies(client: Any, times: int) -> None:
+def _break_bodies(client: Any, times: int, *, after: int) -> None:
+    """So many bodies break, each after so many reads."""
     real, left = client.get_object, [times]
 
     class Breaking:
@@ -545,7 +605,7 @@ def _break_bodies(client: Any, times: int) -> None:
 
         def read(self, count: int = -1) -> bytes:
             self._reads += 1
-            if self._reads > 2 and left[0]:
+            if self._reads > after and left[0]:
                 left[0] -= 1
                 raise ConnectionResetError
             content: bytes = self._body.read(count)
