@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
-from boundary.context import WORKING, Placement
+from boundary.context import ACTIVE, MOVING, WORKING, Placement
 from boundary.directory_scope import (
     CONFIG_SORT_KEY,
     SLUG_SORT_KEY,
@@ -51,6 +51,8 @@ class Tenant:
     """A tenant as the directory has it. Times are in microseconds since the epoch.
 
     Attributes:
+        standing: the status, but for whether it may be written to: `ACTIVE`, or what keeps its callers out.
+        read_only: whether an operation keeps it from being written to. Operators suspend and resume it meanwhile.
         legal_hold: why nothing of the tenant may be purged; empty where it may.
         monitored: whether the resolver's metrics name the tenant.
         allowed_regions: where its data may be; anywhere where empty.
@@ -60,7 +62,7 @@ class Tenant:
 
     tenant_id: TenantId
     display_name: str
-    status: str
+    standing: str
     tier: str
     placement: Placement
     max_object_bytes: int
@@ -70,6 +72,7 @@ class Tenant:
     updated_at: int
     etag: str
     create_request_id: str
+    read_only: bool = False
     key_version: int = 0
     key_destroyed: bool = False
     legal_hold: str = ""
@@ -82,6 +85,11 @@ class Tenant:
     def slug(self) -> TenantSlug:
         """The lower-cased id."""
         return slug_of(self.tenant_id)
+
+    @property
+    def status(self) -> str:
+        """What everyone is told."""
+        return MOVING if self.read_only and self.standing == ACTIVE else self.standing
 
     @property
     def active(self) -> bool:
@@ -347,6 +355,7 @@ def _item_of(tenant: Tenant) -> dict[str, Value]:
         "slug": tenant.slug,
         "display_name": tenant.display_name,
         "status": tenant.status,
+        "read_only": tenant.read_only,
         "tier": tenant.tier,
         "region": tenant.placement.region,
         "table": tenant.placement.table,
@@ -388,7 +397,8 @@ def _tenant_of(item: Item) -> Tenant:
     return Tenant(
         tenant_id=TenantId(text("tenant_id")),
         display_name=text("display_name"),
-        status=text("status"),
+        standing=ACTIVE if text("status") == MOVING else text("status"),
+        read_only=bool(item.get("read_only", text("status") == MOVING)),
         tier=text("tier"),
         placement=Placement(
             region=text("region"),

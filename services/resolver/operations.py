@@ -177,15 +177,15 @@ class Tenants:
         Raises:
             NotFound, Aborted: nothing was changed.
         """
-        return await self._set_status(tenant_id, SUSPENDED, etag=etag)
+        return await self._set_standing(tenant_id, SUSPENDED, etag=etag)
 
     async def resume(self, tenant_id: TenantId, *, etag: str) -> Tenant:
-        """The tenant, active.
+        """The tenant, active; to be read alone while an operation keeps it from being written to.
 
         Raises:
             NotFound, Aborted: nothing was changed.
         """
-        return await self._set_status(tenant_id, ACTIVE, etag=etag)
+        return await self._set_standing(tenant_id, ACTIVE, etag=etag)
 
     async def hold(self, tenant_id: TenantId, *, why: str) -> Tenant:
         """The tenant, of which nothing is purged until the hold is released; with no reason, released.
@@ -236,7 +236,7 @@ class Tenants:
 
     def forget(self, tenant: Tenant) -> None:
         """Tells everyone that a tenant which never worked is gone: for them, as one that may not work."""
-        self._changes.publish(tenant.changed(status=PURGED))
+        self._changes.publish(tenant.changed(standing=PURGED))
 
     async def watch(self) -> AsyncIterator[Tenant | None]:
         """Every tenant, then None, then each tenant that changes, until the process stops.
@@ -257,19 +257,19 @@ class Tenants:
             async for tenant in subscription.changes():
                 yield tenant
 
-    async def _set_status(self, tenant_id: TenantId, status: str, *, etag: str) -> Tenant:
-        """The tenant with a status that operators give; what operations give is theirs to take back.
+    async def _set_standing(self, tenant_id: TenantId, standing: str, *, etag: str) -> Tenant:
+        """The tenant with a standing that operators give; what operations give is theirs to take back.
 
         Raises:
             FailedPrecondition: an operation has the tenant (`TENANT_STATUS`).
         """
 
         def require_operators(tenant: Tenant) -> None:
-            if tenant.status not in (ACTIVE, SUSPENDED):
+            if tenant.standing not in (ACTIVE, SUSPENDED):
                 raise FailedPrecondition("TENANT_STATUS", f"the tenant is {tenant.status}")
 
         return await self._change(
-            tenant_id, {"status": status}, etag=etag, field="etag", check=require_operators
+            tenant_id, {"standing": standing}, etag=etag, field="etag", check=require_operators
         )
 
     async def _change(
@@ -318,7 +318,7 @@ class Tenants:
         tenant = Tenant(
             tenant_id=parse_tenant_id(new.tenant_id),
             display_name=display_name(new.display_name),
-            status=ACTIVE,
+            standing=ACTIVE,
             tier=tier(new.tier or "STANDARD"),
             placement=self._placements.place(
                 region=new.region,
@@ -381,8 +381,8 @@ def slug_taken(tenant: Tenant) -> AlreadyExists:
 
 def _require_home(tenant: Tenant, allowed: Sequence[str]) -> None:
     """Returns where a tenant may have these regions: while it is moved, neither end of the way is taken away."""
-    if tenant.status == MOVING:
-        raise FailedPrecondition("TENANT_STATUS", f"the tenant is {tenant.status}")
+    if tenant.read_only:
+        raise FailedPrecondition("TENANT_STATUS", f"the tenant is {MOVING}")
     if allowed and tenant.placement.region not in allowed:
         raise InvalidArgument(
             "tenant.allowed_regions",

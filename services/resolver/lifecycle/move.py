@@ -14,14 +14,14 @@ from functools import partial
 from typing import Any
 
 from boundary.archives import EVENTS, ITEMS, OBJECTS
-from boundary.context import ACTIVE, Placement
+from boundary.context import Placement
 from boundary.errors import FailedPrecondition
 from services.resolver.directory import Directory, Tenant
 from services.resolver.lifecycle import carrying, policies, removal
 from services.resolver.lifecycle.carrying import Carried, packed_position, position_in
 from services.resolver.lifecycle.kinds import Kind, Step
 from services.resolver.lifecycle.services import Access
-from services.resolver.lifecycle.settling import after_hold, hold, let_go, require_active, settled
+from services.resolver.lifecycle.settling import after_hold, hold, let_go, require_at_rest, settled
 from services.resolver.lifecycle.work import Work
 from services.resolver.placements import Placements
 from services.resolver.ports import Value
@@ -106,11 +106,11 @@ class Move:
 
         Raises:
             InvalidArgument: the deployment does not have such a place.
-            FailedPrecondition: the tenant does not work (`TENANT_STATUS`), lives there already
+            FailedPrecondition: it has no data or an operation has it (`TENANT_STATUS`), it lives there already
                 (`TENANT_PLACED`), may not live there (`REGION_NOT_ALLOWED`), or needs a key that the region
                 cannot keep.
         """
-        require_active(tenant)
+        require_at_rest(tenant)
         target = self._placements.place(**_filled(tenant.placement, wanted))
         if target == tenant.placement:
             raise FailedPrecondition("TENANT_PLACED", "the tenant lives there already")
@@ -286,7 +286,7 @@ async def _summary(work: Work, store: str, placement: Placement) -> Any:
 
 
 async def _switch(work: Work) -> None:
-    """From here on the tenant lives in the target and works again: there is no way back but another move."""
-    await work.change_tenant(placement=_target(work), status=ACTIVE)
+    """From here on the tenant lives in the target, to be written to: there is no way back but another move."""
+    await work.change_tenant(placement=_target(work), read_only=False)
     await work.mark("switched_at")
     await work.set_result(tenant=f"tenants/{work.tenant_id}")

@@ -92,8 +92,8 @@ class Offboarding:
     async def _suspend(self, work: Work) -> None:
         tenant = await work.tenant()
         if "former_status" not in work.memory:
-            await work.remember(former_status=tenant.status, asked_at=now_micros())
-        await work.change_tenant(status=OFFBOARDING)
+            await work.remember(former_status=tenant.standing, asked_at=now_micros())
+        await work.change_tenant(standing=OFFBOARDING)
         await work.mark("suspended_at")
 
     async def _settle(self, work: Work) -> None:
@@ -113,7 +113,7 @@ class Offboarding:
             self._tenants.tell(tenant)  # a crash may have come before the telling
             return
         tombstone = replace(
-            tenant.changed(status=PURGED),
+            tenant.changed(standing=PURGED),
             display_name="",
             max_object_bytes=0,
             counter_shards=0,
@@ -141,7 +141,7 @@ class Offboarding:
 async def _reinstate(work: Work) -> None:
     former = work.memory.get("former_status")
     if former is not None:  # remembered before the status changes: without it, nothing has
-        await work.change_tenant(status=former)
+        await work.change_tenant(standing=former)
 
 
 async def _grace(work: Work) -> None:

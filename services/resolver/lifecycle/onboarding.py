@@ -94,7 +94,7 @@ class Onboarding:
     async def _record(self, work: Work) -> None:
         operation_id = work.operation.operation_id
         new = NewTenant(**{**dict(work.parameters), "request_id": operation_id})  # type: ignore[arg-type]
-        tenant = self._tenants.checked(new).changed(status=ONBOARDING)
+        tenant = self._tenants.checked(new).changed(standing=ONBOARDING)
         try:
             await self._directory.add(tenant, checks=[work.fence()])
         except IdTaken as error:
@@ -104,7 +104,7 @@ class Onboarding:
             raise slug_taken(tenant) from error
         except Changed as error:
             raise tenant_busy() from error
-        await work.change_tenant(status=ONBOARDING)  # tells everyone, also after a crash
+        await work.change_tenant(standing=ONBOARDING)  # tells everyone, also after a crash
         await work.set_result(tenant=f"tenants/{tenant.tenant_id}")
 
     async def _unrecord(self, work: Work) -> None:
@@ -147,7 +147,7 @@ async def _monitoring(work: Work) -> None:
 
 
 async def _activation(work: Work) -> None:
-    await work.change_tenant(status=ACTIVE)
+    await work.change_tenant(standing=ACTIVE)
 
 
 def _parameters(new: NewTenant) -> dict[str, Any]:

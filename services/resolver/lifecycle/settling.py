@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from boundary.context import ACTIVE, MOVING
+from boundary.context import MOVING
 from boundary.errors import FailedPrecondition
 from services.resolver.directory import Tenant
 from services.resolver.lifecycle.work import Work
@@ -39,26 +39,26 @@ def after_hold(seconds: float) -> Callable[[Work], Coroutine[Any, Any, None]]:
     return settled(seconds, since=HELD_AT, detail="writes that were begun before come to their end")
 
 
-def require_active(tenant: Tenant) -> None:
-    """Returns where nothing but its own people is at work on a tenant.
+def require_at_rest(tenant: Tenant) -> None:
+    """Returns where a tenant has data, which no operation has: it may be suspended.
 
     Raises:
-        FailedPrecondition: it is suspended, or an operation has it (`TENANT_STATUS`).
+        FailedPrecondition: it has none, or an operation has it (`TENANT_STATUS`).
     """
-    if tenant.status != ACTIVE:
-        raise FailedPrecondition("TENANT_STATUS", f"the tenant is {tenant.status}")
+    if tenant.read_only or not tenant.has_data:
+        status = MOVING if tenant.read_only else tenant.status
+        raise FailedPrecondition("TENANT_STATUS", f"the tenant is {status}")
 
 
 async def hold(work: Work) -> None:
     """From here on the tenant is read and not written to, but by the operation."""
     tenant = await work.tenant()
-    if tenant.status != MOVING:
-        require_active(tenant)
-    await work.change_tenant(status=MOVING)
+    if not tenant.read_only:
+        require_at_rest(tenant)
+    await work.change_tenant(read_only=True)
     await work.mark(HELD_AT)
 
 
 async def let_go(work: Work) -> None:
-    """The tenant is written to again."""
-    if (await work.tenant()).status == MOVING:
-        await work.change_tenant(status=ACTIVE)
+    """The tenant is written to again, unless it has been suspended."""
+    await work.change_tenant(read_only=False)

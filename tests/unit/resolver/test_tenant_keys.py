@@ -160,7 +160,7 @@ def tenant(key_version: int = 0) -> Tenant:
     return Tenant(
         tenant_id=parse_tenant_id("Acme"),
         display_name="Acme",
-        status="ACTIVE",
+        standing="ACTIVE",
         tier="STANDARD",
         placement=PLACEMENT,
         max_object_bytes=0,

@@ -14,7 +14,7 @@ from services.resolver.lifecycle.control import Operations
 from services.resolver.lifecycle.operation_servicer import callers_tenant, operation_proto
 from services.resolver.lifecycle.records import Operation
 from services.resolver.lifecycle.services import Services
-from services.resolver.lifecycle.settling import require_active
+from services.resolver.lifecycle.settling import require_at_rest
 from services.resolver.operations import Tenants
 from services.resolver.resolution import subject_of
 from services.resolver.servicer import tenant_id_in
@@ -65,7 +65,7 @@ class ArchiveServicer:
                 source="" if source == tenant_id else source,
                 trusted=_jwks_in(request.trusted_jwks),
             )
-            require_active(await self._tenants.get(tenant_id))
+            require_at_rest(await self._tenants.get(tenant_id))
             known = await self._operations.start(
                 restore.IMPORT,
                 tenant_id,

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from boundary.context import ACTIVE, Placement
 from boundary.ids import TenantId
 from boundary.regions import ByRegion
 from services.resolver.changes import Changes
-from services.resolver.directory import Directory
+from services.resolver.directory import Directory, Tenant, now_micros
 from services.resolver.guard import GuardedDirectoryTable
 from services.resolver.lifecycle.control import Operations
 from services.resolver.lifecycle.crash import CrashPoint
@@ -23,6 +24,8 @@ from services.resolver.lifecycle.services import Services
 from services.resolver.lifecycle.store import OperationStore
 from services.resolver.lifecycle.work import Tools
 from services.resolver.minting import ContextMinter
+from services.resolver.operations import Tenants
+from services.resolver.placements import Placements, Places
 from services.table.sqlite import SqliteTable
 from tests.contexts import signing_keys
 
@@ -102,3 +105,36 @@ async def running(
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def with_tenant(engine: Engine, *, standing: str = ACTIVE) -> None:
+    """The tenant A is there."""
+    now = now_micros()
+    await engine.directory.add(
+        Tenant(
+            tenant_id=A,
+            display_name="A",
+            standing=standing,
+            tier="BASIC",
+            placement=Placement(
+                region="local", table="EmailPlatform", bucket="b", search_cluster="local"
+            ),
+            max_object_bytes=0,
+            counter_shards=0,
+            generation=1,
+            created_at=now,
+            updated_at=now,
+            etag="1",
+            create_request_id="",
+        )
+    )
+
+
+def tenants_of(engine: Engine, *, directory: Directory | None = None) -> Tenants:
+    """What operators do with the tenants of an engine."""
+    places = Places(tables=["EmailPlatform"], buckets=["b"], search_clusters=["local"])
+    return Tenants(
+        directory=directory or engine.directory,
+        changes=engine.changes,
+        placements=Placements({"local": places}, default_region="local"),
+    )

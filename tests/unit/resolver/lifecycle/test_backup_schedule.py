@@ -17,7 +17,7 @@ HOUR = 3600
 TENANT = Tenant(
     tenant_id=TenantId("A"),
     display_name="A",
-    status="ACTIVE",
+    standing="ACTIVE",
     tier="STANDARD",
     placement=PLACEMENT,
     max_object_bytes=0,
@@ -84,7 +84,7 @@ async def test_one_that_could_not_begin_is_tried_again() -> None:
     assert len(world.begun) == 1
 
 
-@pytest.mark.parametrize("change", [{"backup_hours": 0}, {"status": "SUSPENDED"}])
+@pytest.mark.parametrize("change", [{"backup_hours": 0}, {"standing": "SUSPENDED"}])
 async def test_only_tenants_that_work_and_want_it(change: dict[str, Any]) -> None:
     other = replace(TENANT, tenant_id=TenantId("B"))
     world = World(replace(TENANT, **change), other)

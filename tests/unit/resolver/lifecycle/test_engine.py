@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,18 +20,11 @@ from services.resolver.lifecycle.kinds import Blocked, Kind, Registry, Step, Wai
 from services.resolver.lifecycle.records import Operation
 from services.resolver.lifecycle.store import LeaseLost, Listing
 from services.resolver.lifecycle.work import Work
-from services.table.sqlite import SqliteTable, open_table
+from services.table.sqlite import SqliteTable
 from tests.unit.resolver.lifecycle.engine import A, Crashing, running
 
 MOMENTS = ("begun", "worked", "done")
 BACK = ("undoing", "unworked", "undone")
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Iterator[SqliteTable]:
-    table = open_table(tmp_path / "table.db")
-    yield table
-    table.close()
 
 
 class Diary:

@@ -3,53 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from boundary.context import ACTIVE, Placement
+from boundary.context import ACTIVE
 from boundary.errors import FailedPrecondition, Unavailable
-from services.resolver.changes import Changes
-from services.resolver.directory import OFFBOARDING, SUSPENDED, Tenant, now_micros
+from services.resolver.directory import OFFBOARDING, SUSPENDED, Tenant
 from services.resolver.lifecycle import offboarding, removal
 from services.resolver.lifecycle import work as work_module
 from services.resolver.lifecycle.kinds import Kind, Step
 from services.resolver.lifecycle.work import Work
-from services.resolver.operations import Tenants
-from services.resolver.placements import Placements, Places
-from services.table.sqlite import SqliteTable, open_table
-from tests.unit.resolver.lifecycle.engine import A, Engine, running
-
-PLACEMENT = Placement(region="local", table="EmailPlatform", bucket="b", search_cluster="local")
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Iterator[SqliteTable]:
-    table = open_table(tmp_path / "table.db")
-    yield table
-    table.close()
-
-
-async def with_tenant(engine: Engine, *, status: str = ACTIVE) -> None:
-    now = now_micros()
-    await engine.directory.add(
-        Tenant(
-            tenant_id=A,
-            display_name="A",
-            status=status,
-            tier="BASIC",
-            placement=PLACEMENT,
-            max_object_bytes=0,
-            counter_shards=0,
-            generation=1,
-            created_at=now,
-            updated_at=now,
-            etag="1",
-            create_request_id="",
-        )
-    )
+from services.table.sqlite import SqliteTable
+from tests.unit.resolver.lifecycle.engine import A, Engine, running, tenants_of, with_tenant
 
 
 async def test_what_is_taken_back_before_anything_was_changed_leaves_the_tenant_as_it_is(
@@ -86,7 +53,7 @@ async def test_what_each_try_has_removed_is_counted_once(
     monkeypatch.setitem(removal.STORES, "items", replaced)  # type: ignore[arg-type]
     step = Step(name="items", do=offboarding._purging("items"))
     async with running(table, Kind(name="offboarding", steps=(step,))) as engine:
-        await with_tenant(engine, status=OFFBOARDING)
+        await with_tenant(engine, standing=OFFBOARDING)
         over = await engine.over(await engine.start("offboarding"))
         assert over.state == "SUCCEEDED"
         assert (over.memory["removed_items"], over.memory["tries_items"]) == (800, 2)
@@ -123,7 +90,7 @@ async def test_a_hold_ends_the_removal_that_is_under_way(
     monkeypatch.setitem(removal.STORES, "items", replaced)  # type: ignore[arg-type]
     step = Step(name="items", do=offboarding._purging("items"))
     async with running(table, Kind(name="offboarding", steps=(step,))) as engine:
-        await with_tenant(engine, status=OFFBOARDING)
+        await with_tenant(engine, standing=OFFBOARDING)
         started = await engine.start("offboarding")
         await engine.until(started, lambda now: now.steps[0].done == 40)
         await set_hold(engine, "case 9", told=told)
@@ -150,7 +117,7 @@ async def test_what_is_held_before_anything_has_gone_can_be_taken_back(
     monkeypatch.setitem(removal.STORES, "items", replaced)  # type: ignore[arg-type]
     step = Step(name="items", do=offboarding._purging("items"))
     async with running(table, Kind(name="offboarding", steps=(step,))) as engine:
-        await with_tenant(engine, status=OFFBOARDING)
+        await with_tenant(engine, standing=OFFBOARDING)
         forbid = Work.leave_no_way_back
 
         async def forbid_and_hold(work: Work, **values: Any) -> None:
@@ -180,7 +147,7 @@ async def test_what_is_to_be_taken_back_is_not_removed(
     monkeypatch.setitem(removal.STORES, "items", replaced)  # type: ignore[arg-type]
     step = Step(name="items", do=offboarding._purging("items"))
     async with running(table, Kind(name="offboarding", steps=(step,))) as engine:
-        await with_tenant(engine, status=OFFBOARDING)
+        await with_tenant(engine, standing=OFFBOARDING)
         forbid = Work.leave_no_way_back
 
         async def cancel_and_forbid(work: Work, **values: Any) -> None:
@@ -208,7 +175,7 @@ async def test_a_removal_that_fails_for_good_is_told_and_can_be_resumed(
     monkeypatch.setitem(removal.STORES, "items", replaced)  # type: ignore[arg-type]
     step = Step(name="items", do=offboarding._purging("items"))
     async with running(table, Kind(name="offboarding", steps=(step,))) as engine:
-        await with_tenant(engine, status=OFFBOARDING)
+        await with_tenant(engine, standing=OFFBOARDING)
         started = await engine.start("offboarding")
         failed = await engine.over(started)
         assert failed.error is not None
@@ -238,19 +205,15 @@ async def test_an_operator_cannot_resume_a_tenant_that_began_to_leave_meanwhile(
     table: SqliteTable,
 ) -> None:
     engine = Engine(table, [], crash=None)  # type: ignore[arg-type]  # nothing runs
-    await with_tenant(engine, status=SUSPENDED)
+    await with_tenant(engine, standing=SUSPENDED)
 
     async def leaves() -> None:
         tenant = await engine.directory.find(A)
         assert tenant is not None
-        await engine.directory.replace(tenant.changed(status=OFFBOARDING), etag=tenant.etag)
+        await engine.directory.replace(tenant.changed(standing=OFFBOARDING), etag=tenant.etag)
 
-    places = Places(tables=["EmailPlatform"], buckets=["b"], search_clusters=["local"])
-    tenants = Tenants(
-        directory=Between(engine.directory, leaves),  # type: ignore[arg-type]  # as a directory
-        changes=Changes(),
-        placements=Placements({"local": places}, default_region="local"),
-    )
+    between: Any = Between(engine.directory, leaves)
+    tenants = tenants_of(engine, directory=between)
     with pytest.raises(FailedPrecondition, match="OFFBOARDING"):
         await tenants.resume(A, etag="")
     tenant = await engine.directory.find(A)
