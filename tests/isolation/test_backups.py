@@ -71,7 +71,7 @@ class Owner:
         self._common: dict[str, Any] = {"metadata": world.metadata, "timeout": TIMEOUT}
 
     def back_up(self) -> None:
-        """Puts the backup where it is."""
+        """Puts the backup where it belongs."""
         requests = [
             object_pb2.UploadObjectRequest(spec=object_pb2.UploadSpec(path=BACKUP)),
             object_pb2.UploadObjectRequest(chunk=CONTENT),
@@ -91,9 +91,14 @@ def owner(stack: Stack, gateway: grpc.Channel) -> Owner:
     onboard(stack.gateway, token=stack.operator_token(), tenants=(TENANT,))
     world = World(stack, gateway, TENANT)
     world.populate()
-    made = Owner(world)
-    made.back_up()
-    return made
+    return Owner(world)
+
+
+@pytest.fixture
+def before(owner: Owner) -> list[bytes]:
+    """What there is of backups before an attack, whatever an earlier one did."""
+    owner.back_up()
+    return owner.backups()
 
 
 @pytest.fixture(scope="module")
@@ -129,10 +134,8 @@ def _requests(method: Method, world: World, place: str) -> Iterator[tuple[str, M
 @pytest.mark.parametrize("place", [BACKUP, "backups/", "backups", "b"])
 @pytest.mark.parametrize("method", TENANT_METHODS, ids=lambda method: method.name)
 def test_no_method_gives_or_takes_anything_of_a_backup(
-    owner: Owner, insider: Metadata, method: Method, place: str
+    owner: Owner, before: list[bytes], insider: Metadata, method: Method, place: str
 ) -> None:
-    before = owner.backups()
-    assert before
     for _, request in _requests(method, owner.world, place):
         outcome = call(owner.world.channel, method, request, insider)
         assert outcome.code not in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN), outcome
@@ -160,11 +163,11 @@ def test_a_backups_place_is_refused_for_the_permission_that_is_missing(
         assert "backups." in outcome.details
 
 
-def test_deleting_everything_is_refused_as_a_whole(owner: Owner, insider: Metadata) -> None:
+def test_deleting_everything_is_refused_as_a_whole(
+    owner: Owner, before: list[bytes], insider: Metadata
+) -> None:
     (method,) = [m for m in NAMES_A_PLACE if m.descriptor.name == "DeleteObjects"]
     request = object_pb2.DeleteObjectsRequest(all=True)
-    before = owner.backups()
-    assert before
     outcome = call(owner.world.channel, method, request, insider)
     assert outcome.reason == "PERMISSION_MISSING"
     assert "backups.write" in outcome.details
