@@ -34,7 +34,7 @@ class Permissions:
             if not isinstance(grant, str) or _GRANT.fullmatch(grant) is None:
                 raise ValueError("a permission is not in the grammar")
         self._grants = kept
-        self._allowed: set[str] = set()  # what was found allowed; no more than the methods declare
+        self._allowed: set[str] = set()  # what was found allowed; no more than the code asks for
 
     def allow(self, permission: str) -> bool:
         """Whether the grants cover permission."""

@@ -109,7 +109,7 @@ def import_(
 
 @command(app, "fetch")
 def fetch_archive(session: Session, archive: ArchivePath, folder: Folder) -> None:
-    """Fetch an archive of the tenant into a folder, as it is."""
+    """Fetch an archive of the tenant into a folder, as it is; a backup with backups.read, too."""
     prefix = archive.rstrip("/") + "/"
     count = 0
     for found in _objects(session, prefix):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -167,11 +167,14 @@ class Operator:
 class Inhabitant:
     """Somebody of a tenant, who leaves a mark in everything that the tenant has."""
 
-    def __init__(self, stack: Stack, tenant_id: str, *, mark: str) -> None:
+    def __init__(
+        self, stack: Stack, tenant_id: str, *, mark: str, permissions: Sequence[str] = ("*",)
+    ) -> None:
         self.tenant_id, self.mark = tenant_id, mark
         self.channel = grpc.insecure_channel(stack.gateway)
+        token = stack.token(tenant_id, permissions=permissions)
         self.common: dict[str, Any] = {
-            "metadata": (("authorization", f"Bearer {stack.token(tenant_id)}"),),
+            "metadata": (("authorization", f"Bearer {token}"),),
             "timeout": 30,
         }
 

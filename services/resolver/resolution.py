@@ -20,7 +20,9 @@ DELEGATIONS: dict[tuple[str, str], Permissions] = {
     ("data", "data"): Permissions(
         ("templates.read", "templates.write", "analytics.read", "analytics.write")
     ),
-    ("storage", "storage"): Permissions(("objects.read", "objects.write")),
+    ("storage", "storage"): Permissions(
+        ("objects.read", "objects.write", "backups.read", "backups.write")
+    ),
     ("search", "search"): Permissions(("events.read", "events.write")),
 }
 """What a platform service (first) may do in another, or in itself without a caller (second)."""

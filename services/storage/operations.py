@@ -18,6 +18,7 @@ from services.storage.attributes import (
     parse_metadata,
     parse_sha256,
 )
+from services.storage.backups import require_read, require_write, require_write_under
 from services.storage.paths import parse_path, parse_prefix
 from services.storage.ports import (
     MAX_LISTED,
@@ -56,7 +57,11 @@ class SignedUrl:
 
 
 class ObjectOperations:
-    """The operations on a tenant's objects. Each raises boundary errors, besides what it names the port's."""
+    """The operations on a tenant's objects. Each raises boundary errors, besides what it names the port's.
+
+    Below `backups/` a permission of its own is needed besides (backups.py), and asked for before the rest of the
+    request is looked at.
+    """
 
     def __init__(
         self,
@@ -96,6 +101,7 @@ class ObjectOperations:
             ResourceExhausted: the content is larger than that (`OBJECT_TOO_LARGE`).
         """
         path = parse_path(path, field=f"{field}.path")
+        require_write(tenant, path)
         upload = replace(
             upload,
             content_type=parse_content_type(upload.content_type, field=f"{field}.content_type"),
@@ -113,6 +119,7 @@ class ObjectOperations:
     ) -> Content:
         """The content of an object or of a range of it."""
         path = parse_path(path, field="path")
+        require_read(tenant, path)
         if span.length < 0:
             raise InvalidArgument("length", "must not be negative")
         etag = parse_etag(if_match, field="if_match")
@@ -125,6 +132,7 @@ class ObjectOperations:
             NotFound: there is none.
         """
         path = parse_path(path, field="path")
+        require_read(tenant, path)
         stored = await self._objects.head(tenant.objects, path)
         if stored is None:
             raise NotFound(path, field="path")
@@ -171,10 +179,14 @@ class ObjectOperations:
         create_only: bool,
     ) -> StoredObject:
         """Copies an object within the tenant."""
+        source = parse_path(source, field="source_path")
+        destination = parse_path(destination, field="destination_path")
+        require_read(tenant, source)
+        require_write(tenant, destination)
         return await self._objects.copy(
             tenant.objects,
-            parse_path(source, field="source_path"),
-            parse_path(destination, field="destination_path"),
+            source,
+            destination,
             source_if_match=parse_etag(source_if_match, field="source_if_match"),
             create_only=create_only,
         )
@@ -182,6 +194,7 @@ class ObjectOperations:
     async def delete(self, tenant: TenantContext, path: str, *, if_match: str) -> None:
         """Deletes an object."""
         path = parse_path(path, field="path")
+        require_write(tenant, path)
         etag = parse_etag(if_match, field="if_match")
         await self._objects.delete(tenant.objects, path, if_match=etag)
 
@@ -194,6 +207,7 @@ class ObjectOperations:
             raise InvalidArgument("prefix", "must be empty where all is set")
         if not everything and not under:
             raise InvalidArgument("prefix", "must not be empty; to delete every object, set all")
+        require_write_under(tenant, under)
         page = await self._objects.list(tenant.objects, under=under, folded=False, limit=MAX_LISTED)
         paths = [stored.path for stored in page.objects]
         deleted = await self._objects.delete_many(tenant.objects, paths) if paths else 0
@@ -214,6 +228,8 @@ class ObjectOperations:
         Args:
             ttl: seconds that the URL works for; DEFAULT_URL_SECONDS where None.
         """
+        path = parse_path(path, field="path")
+        require_write(tenant, path)
         if not 0 <= max_bytes <= MAX_OBJECT_BYTES:
             raise InvalidArgument("max_bytes", f"must be 0 to {MAX_OBJECT_BYTES}")
         if content_type:
@@ -222,7 +238,7 @@ class ObjectOperations:
             method=PUT,
             tenant_id=tenant.tenant_id,
             bucket=tenant.objects.bucket,
-            key=tenant.objects.key(parse_path(path, field="path")),
+            key=tenant.objects.key(path),
             expires_at=_expiry(ttl),
             url_id=secrets.token_hex(12),
             content_type=content_type,
@@ -245,11 +261,13 @@ class ObjectOperations:
         Args:
             ttl: seconds that the URL works for; DEFAULT_URL_SECONDS where None.
         """
+        path = parse_path(path, field="path")
+        require_read(tenant, path)
         grant = Grant(
             method=GET,
             tenant_id=tenant.tenant_id,
             bucket=tenant.objects.bucket,
-            key=tenant.objects.key(parse_path(path, field="path")),
+            key=tenant.objects.key(path),
             expires_at=_expiry(ttl),
             url_id=secrets.token_hex(12),
             download_name=parse_download_name(download_name, field="download_name"),

@@ -8,6 +8,7 @@ from boundary.context import TenantContext
 from boundary.errors import FailedPrecondition, InvalidArgument, etag_mismatch
 from boundary.guard import require_prefix
 from boundary.regions import ByRegion, engine_by_region
+from services.storage.backups import require_write_under
 from services.storage.rules import RULES_NOT_ALLOWED, ObjectRules, Rule, etag_of
 
 NAME = "objectLifecycle"
@@ -40,6 +41,7 @@ class ObjectLifecycles:
 
         Raises:
             InvalidArgument: the name or a rule is out of order.
+            PermissionDenied: a rule for backups comes, goes or changes, and the caller lacks `backups.write`.
             FailedPrecondition: a rule archives, and the engine of the tenant's region has no archive.
             Aborted: the etag is stale.
             ResourceExhausted: the engine takes no more rules.
@@ -53,7 +55,12 @@ class ObjectLifecycles:
         def change(present: Sequence[Rule]) -> Sequence[Rule]:
             if etag and etag != etag_of(present):
                 raise etag_mismatch(NAME, field=f"{_PATH}.etag")
-            return present if rules is None else rules
+            if rules is None:
+                return present
+            if not tenant.lifecycle:  # a move takes the rules along as they are
+                for rule in {*present} ^ {*rules}:
+                    require_write_under(tenant, rule.under)
+            return rules
 
         return await engine.change(tenant.objects, change)
 

@@ -84,3 +84,23 @@ def test_a_tenant_goes_out_is_verified_and_comes_in_elsewhere(silo: Silo, tmp_pa
     assert not (tmp_path / "stolen").exists()
     unsent = silo("archives", "send", "stolen", "exports/none", "--tenant", "unpacker")
     assert "manifest.json" in unsent.stderr
+
+
+def test_who_may_read_objects_alone_fetches_no_backup(silo: Silo, tmp_path: Path) -> None:
+    assert silo("tenants", "onboard", "hamster", "--display-name", "Hamster").returncode == 0
+    made = silo("archives", "backup", "hamster", "--json")
+    backup = json.loads(made.stdout)["archive"]
+    may = ("--tenant", "hamster", "--permissions")
+    refused = silo("archives", "fetch", backup, "out", *may, "objects.read")
+    assert refused.returncode == 1
+    assert "PERMISSION_MISSING" in refused.stderr
+    assert "backups.read" in refused.stderr
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    fetched = silo("archives", "fetch", backup, "out", *may, "objects.read backups.read")
+    assert fetched.returncode == 0, fetched.stderr
+    assert (tmp_path / "out" / "manifest.json").exists()
+    for command in (("rm", f"{backup}/manifest.json"), ("rm", "--recursive", "backups")):
+        removed = silo(*command, *may, "objects.* backups.read")
+        assert removed.returncode == 1
+        assert "backups.write" in removed.stderr
+    assert silo("rm", "-r", f"{backup}/", *may, "objects.* backups.write").returncode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from silo.resolver.v1 import (
     tenant_key_pb2_grpc,
     tenant_pb2,
 )
+from silo.storage.v1 import object_pb2, object_pb2_grpc
 from tests.archives import Archivist, Resident
 from tests.lifecycle import ENVIRONMENT, files_with, moments
 from tests.serving import reason_of
@@ -240,6 +242,73 @@ def test_backups_are_made_by_the_clock_and_the_newest_are_kept(
     over = archivist.over(archivist.bring_in("Otto-2", kept[-1], source="Otto"))
     assert over.state == SUCCEEDED, over
     assert clone.belongings() == otto.belongings()
+
+
+def _ways_to(path: str, resident: Resident) -> list[tuple[str, Callable[[], Any]]]:
+    """Every way to an object, in an order in which each finds it, with what it needs where that is a backup's."""
+    stub = object_pb2_grpc.ObjectServiceStub(resident.channel)
+
+    def asked(method: str, request: Any) -> Callable[[], Any]:
+        return lambda: getattr(stub, method)(request, **resident.common)
+
+    into = object_pb2.CopyObjectRequest(source_path="exports/own", destination_path=path)
+    out = object_pb2.CopyObjectRequest(source_path=path, destination_path="exports/copy")
+    return [
+        ("backups.write", lambda: resident.upload(path, b"mine")),
+        ("backups.write", asked("CopyObject", into)),
+        ("backups.read", asked("CopyObject", out)),
+        ("backups.read", asked("GetObject", object_pb2.GetObjectRequest(path=path))),
+        ("backups.read", lambda: resident.download(path)),
+        ("backups.read", asked("SignDownload", object_pb2.SignDownloadRequest(path=path))),
+        ("backups.write", asked("SignUpload", object_pb2.SignUploadRequest(path=path))),
+        ("backups.write", asked("DeleteObject", object_pb2.DeleteObjectRequest(path=path))),
+        ("backups.write", asked("DeleteObjects", object_pb2.DeleteObjectsRequest(prefix=path))),
+    ]
+
+
+def test_a_backup_is_for_those_who_may_touch_backups(running: Stack, archivist: Archivist) -> None:
+    sara = settled(archivist, running, "Sara")
+    sara.furnish(2)
+    backup = archivist.over(archivist.backup("Sara")).archive
+    items = f"{backup}/items-00001.jsonl"
+    whole = {path: sara.download(path) for path in sara.paths("backups/")}
+    assert sara.mark.encode() in whole[items]
+
+    clerk = Resident(running, "Sara", mark="", permissions=("objects.read", "objects.write"))
+    clerk.upload("exports/own", b"an object like any other")
+    assert clerk.paths("backups/") == sorted(whole)  # their names
+    clerk_deletes = object_pb2_grpc.ObjectServiceStub(clerk.channel).DeleteObjects
+    attacks = _ways_to(items, clerk)
+    for request in (
+        object_pb2.DeleteObjectsRequest(all=True),
+        object_pb2.DeleteObjectsRequest(prefix="b"),
+        object_pb2.DeleteObjectsRequest(prefix="backups"),
+    ):
+        attacks.append(
+            ("backups.write", lambda asked=request: clerk_deletes(asked, **clerk.common))
+        )
+    for permission, attack in attacks:
+        with pytest.raises(grpc.RpcError, match=permission) as caught:
+            attack()
+        assert reason_of(caught.value) == "PERMISSION_MISSING"
+    assert {path: sara.download(path) for path in sara.paths("backups/")} == whole
+    assert sara.paths("attachments/")  # nothing was deleted in the backups' place
+
+    may = ("objects.read", "objects.write", "backups.read", "backups.write")
+    keeper = Resident(running, "Sara", mark="", permissions=may)
+    assert keeper.download(items) == whole[items]
+    signed = object_pb2_grpc.ObjectServiceStub(keeper.channel).SignDownload(
+        object_pb2.SignDownloadRequest(path=items), **keeper.common
+    )
+    with urllib.request.urlopen(signed.url) as answer:
+        assert answer.read() == whole[items]
+    for _, way in _ways_to(f"{backup}/note", keeper):
+        way()
+
+    clone = settled(archivist, running, "Sara-2")
+    over = archivist.over(archivist.bring_in("Sara-2", backup, source="Sara"))
+    assert over.state == SUCCEEDED, over
+    assert clone.belongings() == sara.belongings()
 
 
 def test_a_resolver_that_starts_makes_the_backups_that_are_due(

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import aiohttp
 import pytest
@@ -28,6 +28,7 @@ from boundary.interceptors.chain import Chain
 from boundary.metrics import CallMetrics
 from boundary.tenants import LiveCalls, TenantState, TenantStates
 from services.resolver.local_keys import LocalKeys
+from services.resolver.resolution import DELEGATIONS
 from services.storage import http
 from services.storage.files import FileObjects
 from services.storage.http import SignedUrlAuthenticator, SignedUrls
@@ -56,7 +57,7 @@ class Resolver:
         return mint_token(
             tenant_id,
             audience=audience,
-            permissions=("objects.read", "objects.write"),
+            permissions=DELEGATIONS["storage", "storage"].grants,
             principal="service:storage",
             max_object_bytes=6 * MIB,
         )
@@ -193,6 +194,40 @@ async def test_put_then_get(site: Site) -> None:
         assert record["principal"].startswith("signed-url:")
         assert record["resource"] == "exports/a b.csv"
         assert (record["decision"], record["status"]) == ("ALLOWED", "OK")
+
+
+async def test_what_was_signed_for_a_backup_asks_for_nothing_more(site: Site) -> None:
+    path = "backups/1/manifest.json"
+    async with site.session.put(site.upload_url(path), data=b"{}") as put:
+        assert put.status == 200
+    async with site.session.get(site.download_url(path)) as got:
+        assert (got.status, await got.read()) == (200, b"{}")
+
+
+@pytest.mark.parametrize("path", ["%62ackups/1/manifest.json", "BACKUPS/1/manifest.json"])
+async def test_what_is_signed_for_another_path_does_not_reach_a_backup(
+    site: Site, path: str
+) -> None:
+    await site.store("backups/1/manifest.json", b"signed by the platform")
+    site.tenant = make_context(
+        "A", audience="storage", permissions=("objects.read", "objects.write")
+    )
+    upload_url, download_url = site.upload_url(path), site.download_url(path)
+    for url in (upload_url, download_url):
+        assert "backups" not in unquote(urlsplit(url).path)
+    async with site.session.get(download_url) as got:
+        assert got.status == 404
+    async with site.session.put(upload_url, data=b"mine") as put:
+        assert (put.status, (await put.json())["path"]) == (200, path)
+    site.tenant = make_context("A", audience="storage")
+    async with site.session.get(site.download_url("backups/1/manifest.json")) as got:
+        assert await got.read() == b"signed by the platform"
+    for url in (upload_url, download_url):
+        changed = url.replace(quote(path), "backups/1/manifest.json")
+        assert changed != url
+        method = "PUT" if url == upload_url else "GET"
+        async with site.session.request(method, changed, data=b"") as refused:
+            await _refusal(refused, 403, "SIGNED_URL_REFUSED")
 
 
 async def test_head(site: Site) -> None:

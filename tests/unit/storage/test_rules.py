@@ -18,7 +18,7 @@ from services.storage.ports import Upload
 from services.storage.rule_operations import ObjectLifecycles
 from services.storage.rules import Rule
 from silo.storage.v1 import object_lifecycle_pb2, object_lifecycle_pb2_grpc
-from tests.contexts import make_context
+from tests.contexts import make_context, make_lifecycle_context
 from tests.serving import Serving, reason_of, serving
 
 Lifecycle = object_lifecycle_pb2.ObjectLifecycle
@@ -120,6 +120,46 @@ async def test_who_may_write_objects_may_not_change_rules(server: Serving) -> No
     client = Client(server, "A", permissions=("objects.write", "policies.read"))
     assert (await refusal(client.update(EXPORTS)))[1] == "PERMISSION_MISSING"
     await client.get()
+
+
+BACKUPS = LifecycleRule(rule_id="old", folder="backups/", expire_days=90)
+SOONER = LifecycleRule(rule_id="old", folder="backups/", expire_days=1)
+ONE = LifecycleRule(rule_id="one", folder="backups/20240115T083000Z-0123abcd/", expire_days=1)
+LIKE = LifecycleRule(rule_id="like", folder="BACKUPS/", expire_days=1)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [(), (SOONER,), (BACKUPS, ONE), (ONE,), (EXPORTS,)],
+    ids=["gone", "sooner", "one more", "another", "in its place"],
+)
+async def test_rules_for_backups_change_for_who_may_write_backups_alone(
+    server: Serving, rules: tuple[LifecycleRule, ...]
+) -> None:
+    before = await Client(server, "A").update(BACKUPS)
+    weak = Client(server, "A", permissions=("policies.*", "objects.*", "backups.read"))
+    code, reason = await refusal(weak.update(*rules, mask="rules"))
+    assert (code, reason) == (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_MISSING")
+    assert await weak.get() == before
+    able = Client(server, "A", permissions=("policies.write", "backups.write"))
+    changed = await able.update(*rules, mask="rules")
+    assert {rule.folder for rule in changed.rules} == {rule.folder for rule in rules}
+
+
+async def test_other_rules_change_beside_those_for_backups(server: Serving) -> None:
+    await Client(server, "A").update(BACKUPS)
+    weak = Client(server, "A", permissions=("policies.*",))
+    assert list((await weak.update(EXPORTS, LIKE, BACKUPS)).rules) == [EXPORTS, LIKE, BACKUPS]
+    assert list((await weak.update(BACKUPS)).rules) == [BACKUPS]
+    assert list((await weak.update()).rules) == [BACKUPS]  # no field is populated
+
+
+async def test_a_move_takes_the_rules_for_backups_along(files: FileObjects) -> None:
+    tenant = make_lifecycle_context("A", audience="storage", permissions=("lifecycle.write",))
+    moved = [Rule(name="old", under="backups/", expire_days=90)]
+    lifecycles = ObjectLifecycles(files.rules())
+    with within(tenant):
+        assert list(await lifecycles.update(tenant, name="", rules=moved, etag="")) == moved
 
 
 async def put(files: FileObjects, tenant: str, path: str) -> None:

@@ -65,7 +65,8 @@ class ObjectLifecycleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateObjectLifecycle(self, request, context):
-        """Changes the fields that the mask names.
+        """Changes the fields that the mask names. Where a rule for `backups/` or below comes, goes or is another afterwards,
+        `backups.write` is needed besides.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,9 @@ class ObjectLifecycleServiceStub:
     GetObjectLifecycle: _grpc.UnaryUnaryMultiCallable[_object_lifecycle_pb2.GetObjectLifecycleRequest, _object_lifecycle_pb2.GetObjectLifecycleResponse]
     """Reads the rules."""
     UpdateObjectLifecycle: _grpc.UnaryUnaryMultiCallable[_object_lifecycle_pb2.UpdateObjectLifecycleRequest, _object_lifecycle_pb2.UpdateObjectLifecycleResponse]
-    """Changes the fields that the mask names."""
+    """Changes the fields that the mask names. Where a rule for `backups/` or below comes, goes or is another afterwards,
+    `backups.write` is needed besides.
+    """
 
 @_typing.type_check_only
 class ObjectLifecycleServiceAsyncStub(ObjectLifecycleServiceStub):
@@ -54,7 +56,9 @@ class ObjectLifecycleServiceAsyncStub(ObjectLifecycleServiceStub):
     GetObjectLifecycle: _aio.UnaryUnaryMultiCallable[_object_lifecycle_pb2.GetObjectLifecycleRequest, _object_lifecycle_pb2.GetObjectLifecycleResponse]  # type: ignore[assignment]
     """Reads the rules."""
     UpdateObjectLifecycle: _aio.UnaryUnaryMultiCallable[_object_lifecycle_pb2.UpdateObjectLifecycleRequest, _object_lifecycle_pb2.UpdateObjectLifecycleResponse]  # type: ignore[assignment]
-    """Changes the fields that the mask names."""
+    """Changes the fields that the mask names. Where a rule for `backups/` or below comes, goes or is another afterwards,
+    `backups.write` is needed besides.
+    """
 
 class ObjectLifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     """What happens by itself to the tenant's objects, by folder: a singleton (AIP-156).
@@ -77,6 +81,8 @@ class ObjectLifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _object_lifecycle_pb2.UpdateObjectLifecycleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_object_lifecycle_pb2.UpdateObjectLifecycleResponse, _abc.Awaitable[_object_lifecycle_pb2.UpdateObjectLifecycleResponse]]:
-        """Changes the fields that the mask names."""
+        """Changes the fields that the mask names. Where a rule for `backups/` or below comes, goes or is another afterwards,
+        `backups.write` is needed besides.
+        """
 
 def add_ObjectLifecycleServiceServicer_to_server(servicer: ObjectLifecycleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

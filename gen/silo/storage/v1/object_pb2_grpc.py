@@ -27,6 +27,10 @@ if _version_not_supported:
 
 class ObjectServiceStub:
     """Stores and serves objects.
+
+    A path below `backups/` needs `backups.read` to be read (got, downloaded, copied from, signed for a download) and
+    `backups.write` to be changed (stored, replaced, copied to, deleted, signed for an upload), besides the permission of
+    the method. Listing tells of such paths like of all others.
     """
 
     def __init__(self, channel):
@@ -84,6 +88,10 @@ class ObjectServiceStub:
 
 class ObjectServiceServicer:
     """Stores and serves objects.
+
+    A path below `backups/` needs `backups.read` to be read (got, downloaded, copied from, signed for a download) and
+    `backups.write` to be changed (stored, replaced, copied to, deleted, signed for an upload), besides the permission of
+    the method. Listing tells of such paths like of all others.
     """
 
     def UploadObject(self, request_iterator, context):
@@ -130,7 +138,8 @@ class ObjectServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteObjects(self, request, context):
-        """Deletes the objects under a prefix, up to 1,000 a call; `more` says that some are left.
+        """Deletes the objects under a prefix, up to 1,000 a call; `more` says that some are left. A prefix that paths below
+        `backups/` may begin with, such as `b`, needs `backups.write`, and so does `all`, whether or not there are backups.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -208,6 +217,10 @@ def add_ObjectServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ObjectService:
     """Stores and serves objects.
+
+    A path below `backups/` needs `backups.read` to be read (got, downloaded, copied from, signed for a download) and
+    `backups.write` to be changed (stored, replaced, copied to, deleted, signed for an upload), besides the permission of
+    the method. Listing tells of such paths like of all others.
     """
 
     @staticmethod

@@ -29,7 +29,12 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ObjectServiceStub:
-    """Stores and serves objects."""
+    """Stores and serves objects.
+
+    A path below `backups/` needs `backups.read` to be read (got, downloaded, copied from, signed for a download) and
+    `backups.write` to be changed (stored, replaced, copied to, deleted, signed for an upload), besides the permission of
+    the method. Listing tells of such paths like of all others.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -50,7 +55,9 @@ class ObjectServiceStub:
     DeleteObject: _grpc.UnaryUnaryMultiCallable[_object_pb2.DeleteObjectRequest, _object_pb2.DeleteObjectResponse]
     """Deletes one object."""
     DeleteObjects: _grpc.UnaryUnaryMultiCallable[_object_pb2.DeleteObjectsRequest, _object_pb2.DeleteObjectsResponse]
-    """Deletes the objects under a prefix, up to 1,000 a call; `more` says that some are left."""
+    """Deletes the objects under a prefix, up to 1,000 a call; `more` says that some are left. A prefix that paths below
+    `backups/` may begin with, such as `b`, needs `backups.write`, and so does `all`, whether or not there are backups.
+    """
     SignUpload: _grpc.UnaryUnaryMultiCallable[_object_pb2.SignUploadRequest, _object_pb2.SignUploadResponse]
     """Signs a URL with which anyone can PUT one object over HTTP until it expires."""
     SignDownload: _grpc.UnaryUnaryMultiCallable[_object_pb2.SignDownloadRequest, _object_pb2.SignDownloadResponse]
@@ -58,7 +65,12 @@ class ObjectServiceStub:
 
 @_typing.type_check_only
 class ObjectServiceAsyncStub(ObjectServiceStub):
-    """Stores and serves objects."""
+    """Stores and serves objects.
+
+    A path below `backups/` needs `backups.read` to be read (got, downloaded, copied from, signed for a download) and
+    `backups.write` to be changed (stored, replaced, copied to, deleted, signed for an upload), besides the permission of
+    the method. Listing tells of such paths like of all others.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     UploadObject: _aio.StreamUnaryMultiCallable[_object_pb2.UploadObjectRequest, _object_pb2.UploadObjectResponse]  # type: ignore[assignment]
@@ -76,14 +88,21 @@ class ObjectServiceAsyncStub(ObjectServiceStub):
     DeleteObject: _aio.UnaryUnaryMultiCallable[_object_pb2.DeleteObjectRequest, _object_pb2.DeleteObjectResponse]  # type: ignore[assignment]
     """Deletes one object."""
     DeleteObjects: _aio.UnaryUnaryMultiCallable[_object_pb2.DeleteObjectsRequest, _object_pb2.DeleteObjectsResponse]  # type: ignore[assignment]
-    """Deletes the objects under a prefix, up to 1,000 a call; `more` says that some are left."""
+    """Deletes the objects under a prefix, up to 1,000 a call; `more` says that some are left. A prefix that paths below
+    `backups/` may begin with, such as `b`, needs `backups.write`, and so does `all`, whether or not there are backups.
+    """
     SignUpload: _aio.UnaryUnaryMultiCallable[_object_pb2.SignUploadRequest, _object_pb2.SignUploadResponse]  # type: ignore[assignment]
     """Signs a URL with which anyone can PUT one object over HTTP until it expires."""
     SignDownload: _aio.UnaryUnaryMultiCallable[_object_pb2.SignDownloadRequest, _object_pb2.SignDownloadResponse]  # type: ignore[assignment]
     """Signs a URL with which anyone can GET one object over HTTP until it expires."""
 
 class ObjectServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Stores and serves objects."""
+    """Stores and serves objects.
+
+    A path below `backups/` needs `backups.read` to be read (got, downloaded, copied from, signed for a download) and
+    `backups.write` to be changed (stored, replaced, copied to, deleted, signed for an upload), besides the permission of
+    the method. Listing tells of such paths like of all others.
+    """
 
     @_abc_1.abstractmethod
     def UploadObject(
@@ -141,7 +160,9 @@ class ObjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _object_pb2.DeleteObjectsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_object_pb2.DeleteObjectsResponse, _abc.Awaitable[_object_pb2.DeleteObjectsResponse]]:
-        """Deletes the objects under a prefix, up to 1,000 a call; `more` says that some are left."""
+        """Deletes the objects under a prefix, up to 1,000 a call; `more` says that some are left. A prefix that paths below
+        `backups/` may begin with, such as `b`, needs `backups.write`, and so does `all`, whether or not there are backups.
+        """
 
     @_abc_1.abstractmethod
     def SignUpload(
