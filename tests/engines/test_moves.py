@@ -235,6 +235,40 @@ def test_what_is_rolled_back_stays_where_it_was(
     user_pb2_grpc.UserServiceStub(quirin.channel).CreateUser(user, **quirin.common)
 
 
+def test_one_that_is_suspended_on_its_way_arrives_suspended(
+    running: Stack, archivist: Archivist
+) -> None:
+    """The search service is away, so that the move stands still while operators act."""
+    assert archivist.over(archivist.onboard("Viktor")).state == SUCCEEDED
+    viktor = Resident(running, "Viktor", mark="VIKTOR-mv")
+    viktor.furnish(2)
+    was = viktor.belongings()
+    running.kill("search")
+    begun = archivist.move("Viktor", region=ELSEWHERE)
+    archivist.until(begun, lambda now: now.steps[2].state != operation_pb2.STEP_STATE_PENDING)
+    suspend = tenant_pb2.SuspendTenantRequest(name="tenants/Viktor")
+    resume = tenant_pb2.ResumeTenantRequest(name="tenants/Viktor")
+    archivist.tenants.SuspendTenant(suspend, **archivist.common)
+    assert viktor.refusal() == "PERMISSION_DENIED"
+    resumed = archivist.tenants.ResumeTenant(resume, **archivist.common).tenant
+    assert resumed.status == tenant_pb2.TENANT_STATUS_MOVING
+    archivist.tenants.SuspendTenant(suspend, **archivist.common)
+    running.await_ready()
+    over = archivist.over(begun)
+    assert over.state == SUCCEEDED, over
+    arrived = archivist.tenant("Viktor")
+    assert arrived.status == tenant_pb2.TENANT_STATUS_SUSPENDED
+    assert arrived.placement.region == ELSEWHERE
+    assert viktor.refusal() == "PERMISSION_DENIED"
+    archivist.tenants.ResumeTenant(resume, **archivist.common)
+    assert viktor.belongings() == was
+    archivist.tenants.SuspendTenant(suspend, **archivist.common)
+    over = archivist.over(archivist.move("Viktor", region=REGION))  # a suspended one can be moved
+    assert over.state == SUCCEEDED, over
+    archivist.tenants.ResumeTenant(resume, **archivist.common)
+    assert viktor.belongings() == was
+
+
 def test_a_tenant_stays_in_the_regions_that_it_allows(archivist: Archivist) -> None:
     onboarded = archivist.over(archivist.onboard("Rosa", allowed_regions=[REGION]))
     assert onboarded.state == SUCCEEDED
