@@ -97,7 +97,7 @@ def test_an_archive_becomes_the_same_tenant_again(
         "events": 5,
     }
     assert became == was
-    assert clone.paths("exports/") == []  # what was fetched is removed again
+    assert clone.paths("exports/") == clone.paths("backups/") == []  # what was fetched is removed
     assert archivist.tenant("Klon").status == tenant_pb2.TENANT_STATUS_ACTIVE
     clone.furnish(1)  # it works
     assert neighbour.belongings() == before
@@ -171,6 +171,9 @@ def test_what_was_changed_in_an_archive_is_named_and_nothing_of_it_stays(
     assert failed.state == FAILED
     assert failed.error.reason == "ARCHIVE_TAMPERED"
     assert place in failed.error.message, failed.error.message
+    # What was fetched for it lies where it takes a permission of its own to read it.
+    assert all(path.startswith("backups/") for path in target.paths())
+    assert target.paths()
     cancel = operation_pb2.CancelOperationRequest(name=begun.name)
     archivist.operations.CancelOperation(cancel, **archivist.common)
     assert archivist.until(begun, lambda now: now.state == CANCELLED)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 
-from boundary.archives import EVENTS, EXPORTS, ITEMS, OBJECTS, Manifest, Part
+from boundary.archives import BACKUPS, EVENTS, ITEMS, OBJECTS, Manifest, Part
 from boundary.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound
 from boundary.ids import TenantId
 from services.resolver.certificates import Certificates
@@ -166,12 +166,12 @@ class Import:
 def _archive(work: Work) -> str:
     """Where the archive is in the tenant's own part."""
     if work.parameters["source"]:
-        return archive_of(work.operation, EXPORTS)
+        return archive_of(work.operation, BACKUPS)
     return str(work.parameters["archive"])
 
 
 async def _fetch(work: Work) -> None:
-    """Copies another tenant's archive to this one's exports, a part's worth at a time."""
+    """Copies another tenant's archive to this one's backups, where its people need a permission, part by part."""
     source = str(work.parameters["source"])
     if not source:
         return
