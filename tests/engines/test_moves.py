@@ -209,17 +209,24 @@ def test_a_tenant_moves_with_everything_while_it_is_read(
     assert raw.left("Paula", HERE) == (["CONFIG"], [])
 
 
+def _standing_still(
+    running: Stack, archivist: Archivist, tenant_id: str
+) -> tuple[Resident, dict[str, list[Any]], Any]:
+    """A new tenant, what it has, and its move, which stands still until the search service is back."""
+    assert archivist.over(archivist.onboard(tenant_id)).state == SUCCEEDED
+    resident = Resident(running, tenant_id, mark=f"{tenant_id.upper()}-mv")
+    resident.furnish(2)
+    was = resident.belongings()
+    running.kill("search")
+    begun = archivist.move(tenant_id, region=ELSEWHERE)
+    archivist.until(begun, lambda now: now.steps[2].state != operation_pb2.STEP_STATE_PENDING)
+    return resident, was, begun
+
+
 def test_what_is_rolled_back_stays_where_it_was(
     running: Stack, archivist: Archivist, raw: Raw
 ) -> None:
-    """The search service is away, so that the move stands still where it copies."""
-    assert archivist.over(archivist.onboard("Quirin")).state == SUCCEEDED
-    quirin = Resident(running, "Quirin", mark="QUIRIN-mv")
-    quirin.furnish(2)
-    was = quirin.belongings()
-    running.kill("search")
-    begun = archivist.move("Quirin", region=ELSEWHERE)
-    archivist.until(begun, lambda now: now.steps[2].state != operation_pb2.STEP_STATE_PENDING)
+    quirin, was, begun = _standing_still(running, archivist, "Quirin")
     user = user_pb2.CreateUserRequest(
         user_id="late", user=user_pb2.User(email="late@example.com", display_name="late")
     )
@@ -238,14 +245,7 @@ def test_what_is_rolled_back_stays_where_it_was(
 def test_one_that_is_suspended_on_its_way_arrives_suspended(
     running: Stack, archivist: Archivist
 ) -> None:
-    """The search service is away, so that the move stands still while operators act."""
-    assert archivist.over(archivist.onboard("Viktor")).state == SUCCEEDED
-    viktor = Resident(running, "Viktor", mark="VIKTOR-mv")
-    viktor.furnish(2)
-    was = viktor.belongings()
-    running.kill("search")
-    begun = archivist.move("Viktor", region=ELSEWHERE)
-    archivist.until(begun, lambda now: now.steps[2].state != operation_pb2.STEP_STATE_PENDING)
+    viktor, was, begun = _standing_still(running, archivist, "Viktor")
     suspend = tenant_pb2.SuspendTenantRequest(name="tenants/Viktor")
     resume = tenant_pb2.ResumeTenantRequest(name="tenants/Viktor")
     archivist.tenants.SuspendTenant(suspend, **archivist.common)
