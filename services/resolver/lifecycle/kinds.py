@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from boundary.errors import SiloError
-
 if TYPE_CHECKING:
     from services.resolver.lifecycle.work import Work
 
@@ -80,31 +78,3 @@ class Registry:
     def kinds(self) -> tuple[Kind, ...]:
         """Every kind."""
         return tuple(self._kinds.values())
-
-
-class WaitUntil(Exception):
-    """A step has nothing to do before a moment; the operation waits, and begins the step again then.
-
-    Attributes:
-        moment: microseconds since the epoch.
-        detail: what is waited for, for people.
-    """
-
-    def __init__(self, moment: int, detail: str) -> None:
-        super().__init__(detail)
-        self.moment = moment
-        self.detail = detail
-
-
-class Blocked(Exception):
-    """A step may not go on until somebody clears something; the operation looks again from time to time.
-
-    Attributes:
-        error: what is in the way.
-        untouched: whether nothing was done since the point of no return, so that the operation is before it again.
-    """
-
-    def __init__(self, error: SiloError, *, untouched: bool = False) -> None:
-        super().__init__(error.reason)
-        self.error = error
-        self.untouched = untouched

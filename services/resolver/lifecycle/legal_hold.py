@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from services.resolver.lifecycle.kinds import Blocked
+from services.resolver.lifecycle.pauses import Blocked
 from services.resolver.lifecycle.work import Work
 from services.resolver.operations import held
 

@@ -21,7 +21,8 @@ from services.resolver.directory import now_micros
 from services.resolver.lifecycle.crash import CrashPoint
 from services.resolver.lifecycle.feed import Feed
 from services.resolver.lifecycle.holding import Holding
-from services.resolver.lifecycle.kinds import Action, Blocked, Kind, Registry, Step, WaitUntil
+from services.resolver.lifecycle.kinds import Action, Kind, Registry, Step
+from services.resolver.lifecycle.pauses import Blocked, WaitUntil
 from services.resolver.lifecycle.records import (
     BLOCKED,
     CANCELLED,

@@ -13,7 +13,7 @@ from boundary.ids import TenantId
 from services.resolver.changes import Changes
 from services.resolver.directory import Changed, Directory, Placed, Tenant, now_micros
 from services.resolver.lifecycle.holding import Holding
-from services.resolver.lifecycle.kinds import WaitUntil
+from services.resolver.lifecycle.pauses import WaitUntil
 from services.resolver.lifecycle.records import Operation, told_time
 from services.resolver.lifecycle.services import Access, Services
 from services.resolver.lifecycle.store import OperationStore

@@ -16,7 +16,8 @@ from boundary.errors import (
 )
 from boundary.ids import TenantId
 from services.resolver.directory import now_micros
-from services.resolver.lifecycle.kinds import Blocked, Kind, Registry, Step, WaitUntil
+from services.resolver.lifecycle.kinds import Kind, Registry, Step
+from services.resolver.lifecycle.pauses import Blocked, WaitUntil
 from services.resolver.lifecycle.records import Operation
 from services.resolver.lifecycle.store import LeaseLost, Listing
 from services.resolver.lifecycle.work import Work
