@@ -30,6 +30,7 @@ from services.resolver.audit_servicer import AuditServicer
 from services.resolver.certificates import Certificates
 from services.resolver.changes import Changes
 from services.resolver.directory import Directory
+from services.resolver.following import Following
 from services.resolver.guard import GuardedDirectoryTable
 from services.resolver.lifecycle.archives.restore import Import
 from services.resolver.lifecycle.archives.schedule import BackupSchedule
@@ -210,6 +211,7 @@ async def build(settings: ResolverSettings) -> Server:
             shipper.run,
             AuditRetention(trail, directory, settings.audit_days).run,
             lifecycle.runner.run,
+            Following(directory, changes).run,
             BackupSchedule(directory=directory, operations=lifecycle.operations).run,
             monitoring.run,
             closing(services.close),

@@ -1,7 +1,7 @@
 """Tells everyone who watches of every change of a tenant, as it is made.
 
-Changes are told within this process. Where several resolvers share a directory, each watcher hears of another
-resolver's changes when it reconnects, and until then the context's lifetime is the bound (ADR 0002).
+What other resolvers over the same directory change, `following.py` finds there and tells here, too. A watcher may
+so hear of a change twice, and of an older state after a newer one: what counts is the generation.
 """
 
 from __future__ import annotations

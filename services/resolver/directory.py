@@ -42,6 +42,8 @@ OFFBOARDING = "OFFBOARDING"
 PURGED = "PURGED"
 """The statuses of a tenant whose callers are not served; boundary.context has the others."""
 
+_CHANGED_PAGE = 200
+
 _FOUND = 20_000
 """How many tenants are remembered to have been found."""
 
@@ -189,6 +191,32 @@ class Directory:
         )
         return [_tenant_of(stored.item) for stored in page.items], page.position
 
+    async def changed_since(self, moment: int) -> Sequence[Tenant]:
+        """The tenants that were changed at a moment or later, by the clock of who changed them.
+
+        An index lags a little behind. A tenant that was last changed by a resolver that did not list changes yet
+        is found by its next change.
+
+        Args:
+            moment: microseconds since the epoch.
+        """
+        partition = directory_partition(table=self._name)
+        found: list[Tenant] = []
+        position: bytes | None = None
+        while True:
+            page = await self._table.query(
+                partition,
+                keys=Range(low=_moment(moment)),
+                limit=_CHANGED_PAGE,
+                position=position,
+                index="GSI2",
+                index_key=partition.key,
+            )
+            found += [_tenant_of(stored.item) for stored in page.items]
+            position = page.position
+            if position is None:
+                return found
+
     async def add(self, tenant: Tenant, *, checks: Sequence[Placed] = ()) -> None:
         """Writes a new tenant and claims its slug, in one transaction.
 
@@ -201,7 +229,7 @@ class Directory:
         """
         config = config_partition(tenant.tenant_id, table=self._name)
         slug = slug_partition(tenant.slug, table=self._name)
-        item = {**_item_of(tenant), **self._listed(tenant.tenant_id)}
+        item = {**_item_of(tenant), **self._listed(tenant)}
         guard: Item = {"tenant_id": tenant.tenant_id}
         made_home = await self._make_home(tenant)
         try:
@@ -241,7 +269,7 @@ class Directory:
         """
         update = Update(
             sort_key=CONFIG_SORT_KEY,
-            set=_item_of(tenant),
+            set={**_item_of(tenant), **self._listed(tenant)},
             condition=Condition(exists=True, equals={"etag": etag}),
         )
         await self._exchange(tenant.tenant_id, update, checks)
@@ -264,7 +292,7 @@ class Directory:
         """
         put = Put(
             sort_key=CONFIG_SORT_KEY,
-            item={**_item_of(tombstone), **self._listed(tombstone.tenant_id)},
+            item={**_item_of(tombstone), **self._listed(tombstone)},
             condition=Condition(exists=True, equals={"etag": etag}),
         )
         if not self._at_home(tombstone):
@@ -312,10 +340,14 @@ class Directory:
         except ConditionFailed as error:
             raise Changed from error
 
-    def _listed(self, tenant_id: TenantId) -> Item:
+    def _listed(self, tenant: Tenant) -> Item:
+        """The keys under which indexes have a tenant: by id, and by when it was changed."""
+        key = directory_partition(table=self._name).key
         return {
-            "GSI1PK": directory_partition(table=self._name).key,
-            "GSI1SK": tenant_id,
+            "GSI1PK": key,
+            "GSI1SK": tenant.tenant_id,
+            "GSI2PK": key,
+            "GSI2SK": _moment(tenant.updated_at),
         }
 
     def _at_home(self, tenant: Tenant) -> bool:
@@ -347,6 +379,11 @@ def new_etag() -> str:
 def now_micros() -> int:
     """Microseconds since the epoch."""
     return time.time_ns() // 1000
+
+
+def _moment(micros: int) -> str:
+    """A moment as keys have it: in the order of time."""
+    return f"{max(0, micros):020d}"
 
 
 def _item_of(tenant: Tenant) -> dict[str, Value]:

@@ -88,7 +88,7 @@ class GuardedDirectoryTable:
 
 def _is_listed(partition: Partition, *, index: str | None, index_key: str) -> bool:
     if partition.key == DIRECTORY_INDEX_KEY:
-        return index == "GSI1" and index_key == partition.key
+        return index in ("GSI1", "GSI2") and index_key == partition.key
     return partition.key == OPERATIONS_INDEX_KEY and index in INDEXES and partition.owns(index_key)
 
 

@@ -27,7 +27,8 @@ class TenantMetrics(Collector):
     async def run(self) -> None:
         """Follows the tenants until it is cancelled or the process stops."""
         async for tenant in self._tenants.watch():
-            if tenant is not None:
+            known = tenant and self._known.get(tenant.tenant_id)
+            if tenant is not None and (known is None or known.generation < tenant.generation):
                 self._known[tenant.tenant_id] = tenant
 
     def collect(self) -> Iterable[Metric]:

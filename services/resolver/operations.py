@@ -328,7 +328,9 @@ class Tenants:
             ),
             max_object_bytes=max_object_bytes(new.max_object_bytes),
             counter_shards=counter_shards(new.counter_shards),
-            generation=1,
+            # Above that of any earlier tenant of this id, which may have gone while it was coming: to whoever has
+            # heard of that one, a lower generation would be old news.
+            generation=now,
             created_at=now,
             updated_at=now,
             etag=new_etag(),

@@ -441,13 +441,14 @@ def test_the_resolver_reaches_the_directory_and_no_more():
             for number, part in ((1, ""), (2, "#TENANT#A"), (3, "#STATE#RUNNING"))
         ),
         items("dynamodb:Query", "DIRECTORY#TENANTS", resource=index),
+        items("dynamodb:Query", "DIRECTORY#TENANTS", resource=f"{TABLE_ARN}/index/GSI2"),
     ]
     refused = [
         items("dynamodb:Query", "TENANT#A"),
         items("dynamodb:Query", "TENANT#A#USER", resource=index),
         items("dynamodb:Query", "OPERATION#" + "0" * 32),
         items("dynamodb:Query", "DIRECTORY#OPERATIONSX", resource=index),
-        items("dynamodb:Query", "DIRECTORY#TENANTS", resource=f"{TABLE_ARN}/index/GSI2"),
+        items("dynamodb:Query", "DIRECTORY#TENANTS", resource=f"{TABLE_ARN}/index/GSI3"),
         Case("dynamodb:GetItem", TABLE_ARN),
         Case("dynamodb:Scan", TABLE_ARN),
         Case("s3:GetObject", f"{BUCKET_ARN}/tenant-a/x"),

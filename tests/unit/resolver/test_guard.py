@@ -34,7 +34,7 @@ TABLE = GuardedDirectoryTable(Engine())  # type: ignore[arg-type]
         lambda: TABLE.query(CONFIG, keys=Range(), limit=1),
         lambda: TABLE.query(CONFIG, keys=Range(), limit=1, index="GSI1", index_key=CONFIG.key),
         lambda: TABLE.query(INDEX, keys=Range(), limit=1, index="GSI1", index_key="TENANT#A"),
-        lambda: TABLE.query(INDEX, keys=Range(), limit=1, index="GSI2", index_key=INDEX.key),
+        lambda: TABLE.query(INDEX, keys=Range(), limit=1, index="GSI3", index_key=INDEX.key),
         lambda: TABLE.write(CONFIG, Put(sort_key="TEMPLATE#1", item={})),
         lambda: TABLE.write(CONFIG, Update(sort_key="CONFIG", set={"GSI3PK": "TENANT#B"})),
         lambda: TABLE.transact([(CONFIG, Put(sort_key="CONFIG", item={"GSI1PK": "TENANT#A"}))]),
