@@ -184,9 +184,11 @@ def tenant_unavailable() -> PermissionDenied:
 
 
 def tenant_read_only() -> Unavailable:
-    """The answer to a write of a tenant whose data is being moved; reads go on."""
+    """The answer to a write of a tenant whose data is being moved or brought in; reads go on."""
     return Unavailable(
-        "TENANT_READ_ONLY", "the tenant's data is being moved; it can be read", retry_after=5.0
+        "TENANT_READ_ONLY",
+        "the tenant's data is being moved or brought in; it can be read",
+        retry_after=5.0,
     )
 
 

@@ -160,10 +160,13 @@ def verify(
             raise Failure(str(error), reason="ARCHIVE_TAMPERED") from error
         held = {store: manifest.count(store) for store in STORES}
         if as_json:
-            print_json({"tenant_id": manifest.tenant_id, **held})
+            print_json({"tenant_id": manifest.tenant_id, "path": manifest.path, **held})
             return
         counted = ", ".join(f"{count:,} {store}" for store, count in held.items())
-        typer.echo(f"whole, of {manifest.tenant_id}: {counted}, {size(manifest.content_bytes)}")
+        typer.echo(
+            f"whole, {manifest.path} of {manifest.tenant_id}: "
+            f"{counted}, {size(manifest.content_bytes)}"
+        )
 
 
 def _objects(session: Session, prefix: str) -> Iterator[object_pb2.Object]:

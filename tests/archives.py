@@ -25,6 +25,7 @@ from silo.data.v1 import (
 from silo.resolver.v1 import (
     archive_pb2,
     archive_pb2_grpc,
+    operation_pb2,
     tenant_lifecycle_pb2,
     tenant_pb2,
 )
@@ -75,6 +76,12 @@ class Archivist(Operator):
             request_id=secrets.token_hex(8),
         )
         return self.patient(lambda: self.lifecycle.StartMove(request, **self.common)).operation
+
+    def operations_of(self, tenant_id: str, kind: str) -> list[Any]:
+        """The newest operations of a kind of a tenant."""
+        request = operation_pb2.ListOperationsRequest(tenant_id=tenant_id)
+        found = self.operations.ListOperations(request, **self.common).operations
+        return [operation for operation in found if operation.kind == kind]
 
     def archives_of(self, tenant_id: str) -> list[str]:
         """The complete archives of a tenant."""

@@ -182,7 +182,10 @@ async def build(settings: ResolverSettings) -> Server:
             lifecycle.operations, directory, pages
         ),
         "silo.resolver.v1.ArchiveService": ArchiveServicer(
-            operations=lifecycle.operations, tenants=tenants, services=services
+            operations=lifecycle.operations,
+            tenants=tenants,
+            services=services,
+            certificates=certificates,
         ),
         "silo.resolver.v1.TenantExportService": TenantExportServicer(
             operations=lifecycle.operations, directory=directory

@@ -7,7 +7,8 @@ removing and letting expire need `backups.write`.
 
 Paths and prefixes are compared exactly, as engines compare keys, once `paths.py` has let them through: it refuses
 every other spelling of the folder, and `BACKUPS/x` is an object of another one. Listing asks for nothing more: it
-tells names and no content. Exports are objects like others: the tenant's own people asked for them.
+tells what a bucket knows of an object, digest and metadata included, and no content. Exports are objects like
+others: the tenant's own people asked for them.
 
 The platform's own work (backing up, thinning out, restoring, moving, purging) does not come this way, and its
 contexts are no caller's. Whoever uses a signed URL acts in a context of this service's own, which holds both

@@ -178,7 +178,8 @@ class ObjectOperations:
         source_if_match: str,
         create_only: bool,
     ) -> StoredObject:
-        """Copies an object within the tenant."""
+        """Copies an object within the tenant. Whoever copies reads: the answer tells what the source is."""
+        tenant.require("objects.read")
         source = parse_path(source, field="source_path")
         destination = parse_path(destination, field="destination_path")
         require_read(tenant, source)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, replace
 
+from boundary.archives import MANIFEST, OBJECTS, content_name
 from boundary.context import TenantContext
 from boundary.errors import (
     Aborted,
@@ -236,6 +237,55 @@ class ObjectTransport:
             totals.content_bytes += stored.size
         return totals
 
+    async def prune(
+        self, tenant: TenantContext, archive: str, parts: Collection[str], *, digits: str
+    ) -> int:
+        """Removes what is in an archive and in none of its parts, and in no manifest; how many objects.
+
+        Args:
+            parts: the names of all its parts.
+            digits: what the SHA-256 of the contents that are looked at begin with; theirs are in memory.
+        """
+        described: set[bytes] = set()
+        for part in parts:
+            if part.startswith(f"{OBJECTS}-"):
+                async with await self.read_part(tenant, f"{archive}/{part}", if_match="") as lines:
+                    async for number, line in cut(lines.chunks()):
+                        sha256 = described_in(number, line).upload.sha256
+                        if sha256.startswith(digits):
+                            described.add(bytes.fromhex(sha256))
+        named = {f"{archive}/{name}" for name in (*parts, MANIFEST)}
+        beside = await self._removed(
+            tenant, f"{archive}/", lambda path: path not in named, folded=True
+        )
+        contents = f"{archive}/{OBJECTS}/"
+        return beside + await self._removed(
+            tenant,
+            f"{contents}{digits}",
+            lambda path: _digest_in(path.removeprefix(contents)) not in described,
+        )
+
+    async def _removed(
+        self,
+        tenant: TenantContext,
+        under: str,
+        doomed: Callable[[str], bool],
+        *,
+        folded: bool = False,
+    ) -> int:
+        removed = 0
+        position: bytes | None = None
+        while True:
+            page = await self._objects.list(
+                tenant.objects, under=under, folded=folded, limit=MAX_LISTED, position=position
+            )
+            paths = [stored.path for stored in page.objects if doomed(stored.path)]
+            if paths:
+                removed += await self._objects.delete_many(tenant.objects, paths)
+            position = page.position
+            if position is None:
+                return removed
+
     async def remove(self, tenant: TenantContext, archive: str) -> AsyncIterator[int]:
         """Removes an archive, or where it is empty every object outside of the archives; how many at a time."""
         position: bytes | None = None
@@ -360,6 +410,15 @@ class ObjectTransport:
                     raise
                 raise tampered(place, f"{source} is not what the line says") from error
         return stored.size
+
+
+def _digest_in(name: str) -> bytes:
+    """The digest in the name of a content, below the contents of its archive; empty where it is none of one."""
+    try:
+        digest = bytes.fromhex(name.rpartition("/")[2])
+    except ValueError:
+        return b""
+    return digest if content_name(digest.hex()) == f"{OBJECTS}/{name}" else b""
 
 
 class Split:

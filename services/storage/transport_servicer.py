@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -26,6 +27,8 @@ from services.storage.rule_servicer import rule_of, rules_message
 from services.storage.servicer import message_of
 from services.storage.transport import ObjectTransport, Piece, Place
 from silo.storage.v1 import object_pb2, transport_pb2
+
+_DIGITS = re.compile("[0-9a-f]{0,2}")
 
 
 class TransportServicer:
@@ -154,6 +157,17 @@ class TransportServicer:
         rules = [rule_of(each) for each in request.object_lifecycle.rules]
         written = await self._lifecycles.update(call.tenant, name="", rules=rules, etag="")
         return transport_pb2.WriteObjectRulesResponse(object_lifecycle=rules_message(written))
+
+    async def prune_archive(
+        self, request: transport_pb2.PruneArchiveRequest, call: Call
+    ) -> transport_pb2.PruneArchiveResponse:
+        """PruneArchive."""
+        archive = parse_archive(request.archive, field="archive")
+        parts = {parse_part(part, field="parts") for part in request.parts}
+        if _DIGITS.fullmatch(request.digits) is None:
+            raise InvalidArgument("digits", "must be up to two digits of hexadecimal")
+        count = await self._transport.prune(call.tenant, archive, parts, digits=request.digits)
+        return transport_pb2.PruneArchiveResponse(count=count)
 
     async def remove_objects(
         self, request: transport_pb2.RemoveObjectsRequest, call: Call

@@ -143,6 +143,38 @@ class TestArchive:
             with pytest.raises(Aborted):
                 await transport.read_part(FROM, PART, if_match=etag)
 
+    @pytest.mark.parametrize("digits", ["", "0123456789abcdef"])
+    async def test_what_a_try_that_was_cut_off_has_left_is_removed(self, filled, digits):
+        await _archived(filled)  # whose lines never became a part
+        await _put(filled, FROM, "large/file.bin", b"replaced before the next try")
+        lines = b"".join(each.lines for each in await _archived(filled))
+        stale = f"{ARCHIVE}/events-00007.jsonl"
+        transport = ObjectTransport(filled)
+        with serving(FROM):
+            await transport.write_part(FROM, PART, _once(lines))
+        for path in (stale, f"{ARCHIVE}/manifest.json", f"{ARCHIVE}/objects/no/digest"):
+            await _put(filled, FROM, path, b"{}")
+        await _put(filled, FROM, "exports/spring-2/objects/00/other", b"of another archive")
+        others = [path for path in await _paths(filled, FROM) if f"{ARCHIVE}/" not in path]
+        removed = 0
+        with serving(FROM):
+            for digit in digits or [""]:
+                removed += await transport.prune(
+                    FROM, ARCHIVE, {PART.rpartition("/")[2]}, digits=digit
+                )
+        contents = {
+            content_path(ARCHIVE, json.loads(line)["sha256"]) for line in lines.splitlines()
+        }
+        foreign = {f"{ARCHIVE}/objects/no/digest"} if digits else set()
+        assert {*await _paths(filled, FROM, f"{ARCHIVE}/")} == {
+            *contents,
+            *foreign,  # begins with no digit
+            PART,
+            f"{ARCHIVE}/manifest.json",
+        }
+        assert removed == 2 + (not digits)  # the content, the part, and what is no content
+        assert [path for path in await _paths(filled, FROM) if f"{ARCHIVE}/" not in path] == others
+
     async def test_removing_an_archive_leaves_all_else_and_the_other_way_round(self, filled):
         await _archived(filled)
         transport = ObjectTransport(filled)

@@ -67,7 +67,13 @@ def test_a_tenant_goes_out_is_verified_and_comes_in_elsewhere(silo: Silo, tmp_pa
     done("archives", "fetch", archive, "out", "--tenant", "packer")
     (tmp_path / "keys.json").write_text(done("certificate", "keys"))
     held = json.loads(done("archives", "verify", "out", "--keys", "keys.json", "--json"))
-    assert held == {"tenant_id": "packer", "items": 1, "events": 0, "objects": 1}
+    assert held == {
+        "tenant_id": "packer",
+        "path": archive,
+        "items": 1,
+        "events": 0,
+        "objects": 1,
+    }
     done("tenants", "onboard", "unpacker", "--display-name", "Unpacker")
     done("archives", "send", "out", "exports/carried", "--tenant", "unpacker")
     done("archives", "import", "unpacker", "exports/carried", "--trusted", "keys.json")

@@ -12,6 +12,8 @@ from typing import Any
 import grpc
 import pytest
 
+from boundary.archive_files import verify_archive
+from boundary.certificates import keys_in
 from devstack.stack import Stack
 from services.resolver.lifecycle.archives.export import backup_kind, export_kind
 from services.resolver.lifecycle.archives.restore import Import
@@ -122,6 +124,72 @@ def test_a_tenant_exports_itself_and_reads_its_archive(
     assert not any(path.startswith(over.archive) for path in neighbour.paths("exports/"))
 
 
+def test_what_is_left_over_in_an_archive_is_not_in_what_is_verified(
+    running: Stack, archivist: Archivist, tmp_path: Path
+) -> None:
+    """The search service is away, so that the export stands still while something comes into its folder."""
+    mona = settled(archivist, running, "Mona")
+    mona.furnish(1)
+    running.kill("search")
+    begun = archivist.export("Mona")
+    archivist.until(begun, lambda now: now.steps[1].state != operation_pb2.STEP_STATE_PENDING)
+    folder = next(iter(mona.paths("exports/"))).rpartition("/")[0]
+    for name in ("objects/00/" + "0" * 64, "events-00009.jsonl"):
+        mona.upload(f"{folder}/{name}", b"of a try that was cut off")
+    running.await_ready()
+    over = archivist.over(begun)
+    assert (over.state, over.archive) == (SUCCEEDED, folder), over
+    for path in mona.paths(f"{folder}/"):
+        file = tmp_path / path.removeprefix(f"{folder}/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(mona.download(path))
+    assert verify_archive(tmp_path, keys=keys_in(archivist.jwks())).path == folder
+
+
+def test_a_backup_under_the_name_of_another_is_refused(
+    running: Stack, archivist: Archivist
+) -> None:
+    norbert = settled(archivist, running, "Norbert")
+    norbert.furnish(1)
+    older = archivist.over(archivist.backup("Norbert")).archive
+    newer = archivist.over(archivist.backup("Norbert")).archive
+    for path in norbert.paths(f"{older}/"):
+        norbert.upload(newer + path.removeprefix(older), norbert.download(path))
+    settled(archivist, running, "Norbert-2")
+    with pytest.raises(grpc.RpcError) as caught:
+        archivist.bring_in("Norbert-2", newer, source="Norbert")
+    assert reason_of(caught.value) == "ARCHIVE_TAMPERED"
+    assert older in str(caught.value.details())
+    assert (
+        archivist.over(archivist.bring_in("Norbert-2", older, source="Norbert")).state == SUCCEEDED
+    )
+
+
+def test_a_tenants_own_people_leave_room_for_what_else_is_done_with_it(
+    running: Stack, archivist: Archivist
+) -> None:
+    olga = settled(archivist, running, "Olga")
+    stub = archive_pb2_grpc.TenantExportServiceStub(olga.channel)
+
+    def export(request_id: str) -> Any:
+        request = archive_pb2.StartTenantExportRequest(request_id=request_id)
+        return stub.StartTenantExport(request, **olga.common).operation
+
+    running.kill("search")
+    first, second = export("first"), export("second")
+    assert refused(lambda: export("third")) == "EXPORTS_FULL"  # two are under way
+    assert export("first").name == first.name
+    backup = archivist.backup("Olga")
+    running.await_ready()
+    for each in (first, second, backup):
+        assert archivist.over(each).state == SUCCEEDED
+    for name in ("third", "fourth"):
+        assert archivist.over(export(name)).state == SUCCEEDED
+    assert refused(lambda: export("fifth")) == "EXPORTS_FULL"  # four in an hour
+    assert export("fourth").name
+    assert archivist.over(archivist.export("Olga")).state == SUCCEEDED  # operators may
+
+
 def _tampering(stack: Stack, resident: Resident, archive: str) -> dict[str, Callable[[], str]]:
     """Changes to an archive, and for each what the refusal has to name."""
 
@@ -166,6 +234,13 @@ def test_what_was_changed_in_an_archive_is_named_and_nothing_of_it_stays(
     archive = archivist.over(archivist.export(name)).archive
     place = _tampering(running, source, archive)[change]()
     target = settled(archivist, running, f"{name}-2")
+    if "manifest.json" in place:  # which is looked at before anything begins
+        with pytest.raises(grpc.RpcError) as caught:
+            archivist.bring_in(f"{name}-2", archive, source=name)
+        assert reason_of(caught.value) == "ARCHIVE_TAMPERED"
+        assert place in str(caught.value.details())
+        assert not archivist.operations_of(f"{name}-2", "import")
+        return
     begun = archivist.bring_in(f"{name}-2", archive, source=name)
     failed = archivist.over(begun)
     assert failed.state == FAILED
@@ -194,8 +269,8 @@ def test_an_archive_goes_into_an_empty_tenant_alone(running: Stack, archivist: A
     archivist.until(failed, lambda now: now.state == CANCELLED)
     assert len(moritz.belongings()["users"]) == 1  # what was there is there
     settled(archivist, running, "Max")
-    failed = archivist.over(archivist.bring_in("Max", "exports/none"))
-    assert (failed.state, failed.error.reason) == (FAILED, "ARCHIVE_MISSING")
+    assert refused(lambda: archivist.bring_in("Max", "exports/none")) == "ARCHIVE_MISSING"
+    assert not archivist.operations_of("Max", "import")
     assert refused(lambda: archivist.bring_in("Max", "templates/x")) == "INVALID_ARCHIVE"
     assert refused(lambda: archivist.bring_in("Max", "exports/../x")) == "INVALID_ARCHIVE"
     assert refused(lambda: archivist.bring_in("Max", archive, source="Nobody")) == (
@@ -336,7 +411,7 @@ def test_a_resolver_that_starts_makes_the_backups_that_are_due(
     assert len(made()) == 1
 
 
-def test_a_source_that_cannot_be_read_ends_an_import_with_the_reason(
+def test_a_source_that_cannot_be_read_begins_no_import(
     running: Stack, archivist: Archivist
 ) -> None:
     encryption = tenant_pb2.TenantEncryption(enabled=True)
@@ -347,8 +422,8 @@ def test_a_source_that_cannot_be_read_ends_an_import_with_the_reason(
     destroy = tenant_key_pb2.DestroyTenantKeyRequest(name="tenants/Rita", confirmation="Rita")
     keys = tenant_key_pb2_grpc.TenantKeyServiceStub(archivist.channel)
     keys.DestroyTenantKey(destroy, **archivist.common)
-    failed = archivist.over(archivist.bring_in("Rita-2", archive, source="Rita"))
-    assert (failed.state, failed.error.reason) == (FAILED, "KEY_DESTROYED")
+    assert refused(lambda: archivist.bring_in("Rita-2", archive, source="Rita")) == "KEY_DESTROYED"
+    assert not archivist.operations_of("Rita-2", "import")
 
 
 @pytest.mark.timeout(120)

@@ -264,7 +264,7 @@ class OperationStore:
             if exclusive or operation.exclusive:
                 raise FailedPrecondition(
                     "OPERATION_UNDER_WAY",
-                    f"operations/{holder} is under way on the tenant",
+                    f"operations/{holder} is not over yet; wait for it, or resume or cancel what failed",
                     metadata={"operation": f"operations/{holder}"},
                 )
         holders = {**holders, operation.operation_id: operation.exclusive}

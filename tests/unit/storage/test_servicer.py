@@ -269,6 +269,10 @@ async def test_reading_rights_do_not_write(server: Serving, alice: Client) -> No
     await alice.put("x", b"1")
     reader = Client(server, "A", permissions=("objects.read",))
     assert (await reader.get("x"))[1] == b"1"
+    writer = Client(server, "A", permissions=("objects.write",))
+    copy = object_pb2.CopyObjectRequest(source_path="x", destination_path="y")
+    with refuses(grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_MISSING"):
+        await writer.stub.CopyObject(copy, metadata=writer.metadata)  # its answer would tell of x
     with refuses(grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_MISSING"):
         await reader.put("x", b"2")
     with refuses(grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_MISSING"):

@@ -125,6 +125,8 @@ class ObjectServiceServicer:
 
     def CopyObject(self, request, context):
         """Copies an object within the tenant.
+
+        `objects.read` is needed besides: whoever copies an object reads it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

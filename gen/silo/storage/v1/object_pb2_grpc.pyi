@@ -51,7 +51,10 @@ class ObjectServiceStub:
     ListObjects: _grpc.UnaryUnaryMultiCallable[_object_pb2.ListObjectsRequest, _object_pb2.ListObjectsResponse]
     """Lists objects by path, a page at a time, with folders where a delimiter is given."""
     CopyObject: _grpc.UnaryUnaryMultiCallable[_object_pb2.CopyObjectRequest, _object_pb2.CopyObjectResponse]
-    """Copies an object within the tenant."""
+    """Copies an object within the tenant.
+
+    `objects.read` is needed besides: whoever copies an object reads it.
+    """
     DeleteObject: _grpc.UnaryUnaryMultiCallable[_object_pb2.DeleteObjectRequest, _object_pb2.DeleteObjectResponse]
     """Deletes one object."""
     DeleteObjects: _grpc.UnaryUnaryMultiCallable[_object_pb2.DeleteObjectsRequest, _object_pb2.DeleteObjectsResponse]
@@ -84,7 +87,10 @@ class ObjectServiceAsyncStub(ObjectServiceStub):
     ListObjects: _aio.UnaryUnaryMultiCallable[_object_pb2.ListObjectsRequest, _object_pb2.ListObjectsResponse]  # type: ignore[assignment]
     """Lists objects by path, a page at a time, with folders where a delimiter is given."""
     CopyObject: _aio.UnaryUnaryMultiCallable[_object_pb2.CopyObjectRequest, _object_pb2.CopyObjectResponse]  # type: ignore[assignment]
-    """Copies an object within the tenant."""
+    """Copies an object within the tenant.
+
+    `objects.read` is needed besides: whoever copies an object reads it.
+    """
     DeleteObject: _aio.UnaryUnaryMultiCallable[_object_pb2.DeleteObjectRequest, _object_pb2.DeleteObjectResponse]  # type: ignore[assignment]
     """Deletes one object."""
     DeleteObjects: _aio.UnaryUnaryMultiCallable[_object_pb2.DeleteObjectsRequest, _object_pb2.DeleteObjectsResponse]  # type: ignore[assignment]
@@ -144,7 +150,10 @@ class ObjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _object_pb2.CopyObjectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_object_pb2.CopyObjectResponse, _abc.Awaitable[_object_pb2.CopyObjectResponse]]:
-        """Copies an object within the tenant."""
+        """Copies an object within the tenant.
+
+        `objects.read` is needed besides: whoever copies an object reads it.
+        """
 
     @_abc_1.abstractmethod
     def DeleteObject(

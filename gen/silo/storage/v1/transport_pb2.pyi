@@ -654,6 +654,62 @@ class SummarizeObjectsResponse(_message.Message):
 Global___SummarizeObjectsResponse: _TypeAlias = SummarizeObjectsResponse  # noqa: Y015
 
 @_typing.final
+class PruneArchiveRequest(_message.Message):
+    """Asks to remove what is left over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARCHIVE_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    DIGITS_FIELD_NUMBER: _builtins.int
+    archive: _builtins.str
+    """The archive."""
+    digits: _builtins.str
+    """Only contents whose SHA-256 begins so: up to two digits of lower-case hexadecimal; all where empty. The digests
+    that begin so are in memory meanwhile.
+    """
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The names of its parts, of every store."""
+
+    def __init__(
+        self,
+        *,
+        archive: _builtins.str = ...,
+        parts: _abc.Iterable[_builtins.str] | None = ...,
+        digits: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "digits", b"digits", "parts", b"parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneArchiveRequest: _TypeAlias = PruneArchiveRequest  # noqa: Y015
+
+@_typing.final
+class PruneArchiveResponse(_message.Message):
+    """What was removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many objects."""
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneArchiveResponse: _TypeAlias = PruneArchiveResponse  # noqa: Y015
+
+@_typing.final
 class RemoveObjectsRequest(_message.Message):
     """Asks to remove objects."""
 

@@ -90,6 +90,11 @@ class TransportServiceStub:
                 request_serializer=silo_dot_storage_dot_v1_dot_transport__pb2.SummarizeObjectsRequest.SerializeToString,
                 response_deserializer=silo_dot_storage_dot_v1_dot_transport__pb2.SummarizeObjectsResponse.FromString,
                 _registered_method=True)
+        self.PruneArchive = channel.unary_unary(
+                '/silo.storage.v1.TransportService/PruneArchive',
+                request_serializer=silo_dot_storage_dot_v1_dot_transport__pb2.PruneArchiveRequest.SerializeToString,
+                response_deserializer=silo_dot_storage_dot_v1_dot_transport__pb2.PruneArchiveResponse.FromString,
+                _registered_method=True)
         self.RemoveObjects = channel.unary_stream(
                 '/silo.storage.v1.TransportService/RemoveObjects',
                 request_serializer=silo_dot_storage_dot_v1_dot_transport__pb2.RemoveObjectsRequest.SerializeToString,
@@ -181,6 +186,13 @@ class TransportServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PruneArchive(self, request, context):
+        """Removes what of an archive is in none of its parts: what a try that was cut off has left. A manifest stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RemoveObjects(self, request, context):
         """Removes what an operation made before it is rolled back: an archive, or every object outside of the archives.
         """
@@ -245,6 +257,11 @@ def add_TransportServiceServicer_to_server(servicer, server):
                     servicer.SummarizeObjects,
                     request_deserializer=silo_dot_storage_dot_v1_dot_transport__pb2.SummarizeObjectsRequest.FromString,
                     response_serializer=silo_dot_storage_dot_v1_dot_transport__pb2.SummarizeObjectsResponse.SerializeToString,
+            ),
+            'PruneArchive': grpc.unary_unary_rpc_method_handler(
+                    servicer.PruneArchive,
+                    request_deserializer=silo_dot_storage_dot_v1_dot_transport__pb2.PruneArchiveRequest.FromString,
+                    response_serializer=silo_dot_storage_dot_v1_dot_transport__pb2.PruneArchiveResponse.SerializeToString,
             ),
             'RemoveObjects': grpc.unary_stream_rpc_method_handler(
                     servicer.RemoveObjects,
@@ -550,6 +567,33 @@ class TransportService:
             '/silo.storage.v1.TransportService/SummarizeObjects',
             silo_dot_storage_dot_v1_dot_transport__pb2.SummarizeObjectsRequest.SerializeToString,
             silo_dot_storage_dot_v1_dot_transport__pb2.SummarizeObjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PruneArchive(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/silo.storage.v1.TransportService/PruneArchive',
+            silo_dot_storage_dot_v1_dot_transport__pb2.PruneArchiveRequest.SerializeToString,
+            silo_dot_storage_dot_v1_dot_transport__pb2.PruneArchiveResponse.FromString,
             options,
             channel_credentials,
             insecure,

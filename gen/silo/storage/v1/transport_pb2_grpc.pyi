@@ -63,6 +63,8 @@ class TransportServiceStub:
     """Gives the tenant lifecycle rules in place of those it has."""
     SummarizeObjects: _grpc.UnaryUnaryMultiCallable[_transport_pb2.SummarizeObjectsRequest, _transport_pb2.SummarizeObjectsResponse]
     """Counts the tenant's objects and adds up their digests."""
+    PruneArchive: _grpc.UnaryUnaryMultiCallable[_transport_pb2.PruneArchiveRequest, _transport_pb2.PruneArchiveResponse]
+    """Removes what of an archive is in none of its parts: what a try that was cut off has left. A manifest stays."""
     RemoveObjects: _grpc.UnaryStreamMultiCallable[_transport_pb2.RemoveObjectsRequest, _transport_pb2.RemoveObjectsResponse]
     """Removes what an operation made before it is rolled back: an archive, or every object outside of the archives."""
 
@@ -99,6 +101,8 @@ class TransportServiceAsyncStub(TransportServiceStub):
     """Gives the tenant lifecycle rules in place of those it has."""
     SummarizeObjects: _aio.UnaryUnaryMultiCallable[_transport_pb2.SummarizeObjectsRequest, _transport_pb2.SummarizeObjectsResponse]  # type: ignore[assignment]
     """Counts the tenant's objects and adds up their digests."""
+    PruneArchive: _aio.UnaryUnaryMultiCallable[_transport_pb2.PruneArchiveRequest, _transport_pb2.PruneArchiveResponse]  # type: ignore[assignment]
+    """Removes what of an archive is in none of its parts: what a try that was cut off has left. A manifest stays."""
     RemoveObjects: _aio.UnaryStreamMultiCallable[_transport_pb2.RemoveObjectsRequest, _transport_pb2.RemoveObjectsResponse]  # type: ignore[assignment]
     """Removes what an operation made before it is rolled back: an archive, or every object outside of the archives."""
 
@@ -198,6 +202,14 @@ class TransportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_transport_pb2.SummarizeObjectsResponse, _abc.Awaitable[_transport_pb2.SummarizeObjectsResponse]]:
         """Counts the tenant's objects and adds up their digests."""
+
+    @_abc_1.abstractmethod
+    def PruneArchive(
+        self,
+        request: _transport_pb2.PruneArchiveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_transport_pb2.PruneArchiveResponse, _abc.Awaitable[_transport_pb2.PruneArchiveResponse]]:
+        """Removes what of an archive is in none of its parts: what a try that was cut off has left. A manifest stays."""
 
     @_abc_1.abstractmethod
     def RemoveObjects(

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import product
 
 from boundary.archives import (
     BACKUPS,
@@ -52,6 +53,9 @@ EXPORT, BACKUP = "export", "backup"
 
 PART_OBJECTS = 10_000
 """About how many objects one part describes."""
+
+_DIGESTS = 100_000
+"""How many digests of contents the storage service has in memory at once."""
 
 _READ, _WRITE = "lifecycle.read", "lifecycle.write"
 
@@ -199,10 +203,30 @@ async def _write_manifest(folder: str, certificates: Certificates, work: Work) -
         content_bytes=noted[OBJECTS].content_bytes,
         parts=[part for store in STORES for part in noted[store].parts],
     )
+    await _prune(work, manifest)
     storage = await work.at("storage", _WRITE)
     text = certificates.issue(sections_of(manifest), kind=KIND)
     await write_text(storage, f"{archive}/{MANIFEST}", text)
     await work.set_result(archive=archive)
+
+
+async def _prune(work: Work, manifest: Manifest) -> None:
+    """Removes what tries that were cut off have left, such as contents that were replaced before the next one."""
+    storage = await work.at("storage", _WRITE)
+    stub = storage.stub(storage_grpc.TransportServiceStub)
+    for digits in _shares_of(manifest.count(OBJECTS)):
+        request = storage_pb2.PruneArchiveRequest(
+            archive=manifest.path, parts=[part.name for part in manifest.parts], digits=digits
+        )
+        await storage.call(stub.PruneArchive, request, seconds=carrying.PART_SECONDS)
+
+
+def _shares_of(objects: int) -> list[str]:
+    """What digests begin with, for so many of them: about _DIGESTS or fewer have each beginning in common."""
+    length = 0
+    while length < 2 and objects > _DIGESTS * 16**length:
+        length += 1
+    return ["".join(digits) for digits in product("0123456789abcdef", repeat=length)]
 
 
 async def _keep_the_newest(certificates: Certificates, work: Work) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime
 
-from boundary.archives import MANIFEST, MAX_MANIFEST_BYTES, Manifest, Part, read_manifest
+from boundary.archives import BACKUPS, MANIFEST, MAX_MANIFEST_BYTES, Manifest, Part, read_manifest
 from boundary.certificates import CertificateError, keys_in
 from boundary.errors import FailedPrecondition, NotFound
 from boundary.json_lines import CHUNK_BYTES
@@ -108,6 +108,18 @@ async def manifest_in(
         return read_manifest(raw.decode(errors="replace"), keys=keys)
     except CertificateError as error:
         raise tampered(f"{path} {error.place}", str(error).partition(": ")[2]) from error
+
+
+def require_place(manifest: Manifest, archive: str, *, of: str) -> None:
+    """Returns where a backup is the one that its place says; exports may have been carried from anywhere.
+
+    Raises:
+        FailedPrecondition: it is another, under this one's name (`ARCHIVE_TAMPERED`).
+    """
+    if archive.startswith(f"{BACKUPS}/") and (manifest.tenant_id, manifest.path) != (of, archive):
+        raise tampered(
+            f"{archive}/{MANIFEST}", f"is that of {manifest.path} of {manifest.tenant_id}"
+        )
 
 
 def tampered(place: str, description: str) -> FailedPrecondition:

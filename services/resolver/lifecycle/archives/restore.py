@@ -21,6 +21,7 @@ from services.resolver.lifecycle.archives.parts import (
     archive_of,
     manifest_in,
     read_part,
+    require_place,
     tampered,
 )
 from services.resolver.lifecycle.carrying import packed_position, position_in
@@ -87,9 +88,12 @@ class Import:
     async def _manifest(self, work: Work) -> Manifest:
         storage = await work.at("storage", _READ)
         trusted = str(work.parameters["trusted"])
-        return await manifest_in(
+        manifest = await manifest_in(
             storage, _archive(work), certificates=self._certificates, trusted=trusted
         )
+        archive = str(work.parameters["archive"])
+        require_place(manifest, archive, of=str(work.parameters["source"]) or work.tenant_id)
+        return manifest
 
     async def _check(self, work: Work) -> None:
         """Reads every part and holds it against the manifest, before anything is changed."""

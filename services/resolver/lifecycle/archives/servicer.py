@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from boundary.archives import BACKUPS, EXPORTS, is_archive
 from boundary.certificates import keys_in
-from boundary.errors import FailedPrecondition, InvalidArgument
+from boundary.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from boundary.ids import TenantId
 from boundary.interceptors.call import Call
-from services.resolver.directory import Directory
+from services.resolver.certificates import Certificates
+from services.resolver.directory import Directory, now_micros
 from services.resolver.lifecycle.archives import export, restore
 from services.resolver.lifecycle.archives.listing import archives_in
+from services.resolver.lifecycle.archives.parts import manifest_in, require_place
 from services.resolver.lifecycle.control import Operations
 from services.resolver.lifecycle.operation_servicer import callers_tenant, operation_proto
 from services.resolver.lifecycle.records import Operation
 from services.resolver.lifecycle.services import Services
 from services.resolver.lifecycle.settling import require_at_rest
+from services.resolver.lifecycle.store import Listing
 from services.resolver.operations import Tenants
+from services.resolver.ports import Value
 from services.resolver.resolution import subject_of
 from services.resolver.servicer import tenant_id_in
 from silo.resolver.v1 import archive_pb2 as pb
@@ -24,11 +30,29 @@ MAX_JWKS = 64 * 1024
 """The longest key set that an import takes, in characters."""
 
 
+MAX_EXPORTS_AT_ONCE = 2
+MAX_EXPORTS_AN_HOUR = 4
+"""How many exports a tenant's own people may have: what is left of the tenant's operations is for backups, and in
+between them what needs the tenant to itself, such as the erasure of a person, finds room."""
+
+_HOUR_MICROS = 3_600_000_000
+_RECENT = 50
+"""How many operations are looked at for that; a tenant has no more in an hour."""
+
+
 class ArchiveServicer:
     """silo.resolver.v1.ArchiveService."""
 
-    def __init__(self, *, operations: Operations, tenants: Tenants, services: Services) -> None:
+    def __init__(
+        self,
+        *,
+        operations: Operations,
+        tenants: Tenants,
+        services: Services,
+        certificates: Certificates,
+    ) -> None:
         self._operations = operations
+        self._certificates = certificates
         self._tenants = tenants
         self._services = services
 
@@ -57,7 +81,7 @@ class ArchiveServicer:
         tenant_id = tenant_id_in(request.name, "name")
         known = await self._operations.repeated(restore.IMPORT, tenant_id, request.request_id)
         if known is None:
-            source = ""
+            source = TenantId("")
             if request.source:
                 source = (await self._tenants.get(tenant_id_in(request.source, "source"))).tenant_id
             parameters = restore.parameters_of(
@@ -65,7 +89,9 @@ class ArchiveServicer:
                 source="" if source == tenant_id else source,
                 trusted=_jwks_in(request.trusted_jwks),
             )
-            require_at_rest(await self._tenants.get(tenant_id))
+            tenant = await self._tenants.get(tenant_id)
+            require_at_rest(tenant)
+            await self._require_archive(parameters, of=source or tenant_id)
             known = await self._operations.start(
                 restore.IMPORT,
                 tenant_id,
@@ -74,6 +100,26 @@ class ArchiveServicer:
                 request_id=request.request_id,
             )
         return pb.StartImportResponse(operation=operation_proto(known))
+
+    async def _require_archive(self, parameters: Mapping[str, Value], *, of: TenantId) -> None:
+        """Returns where there is such an archive: what is only misspelt begins no operation.
+
+        Raises:
+            FailedPrecondition: there is none (`ARCHIVE_MISSING`), or another than was signed (`ARCHIVE_TAMPERED`).
+        """
+        archive = str(parameters["archive"])
+        storage = self._services.at(
+            "storage",
+            subject=subject_of(await self._tenants.get(of)),
+            permissions=("lifecycle.read",),
+        )
+        manifest = await manifest_in(
+            storage,
+            archive,
+            certificates=self._certificates,
+            trusted=str(parameters["trusted"]),
+        )
+        require_place(manifest, archive, of=of)
 
     async def list_archives(
         self, request: pb.ListArchivesRequest, _: Call
@@ -111,14 +157,40 @@ class TenantExportServicer:
     ) -> pb.StartTenantExportResponse:
         """StartTenantExport."""
         tenant_id: TenantId = await callers_tenant(call, self._directory)
-        operation = await self._operations.start(
-            export.EXPORT,
-            tenant_id,
-            principal=call.principal,
-            parameters={},
-            request_id=request.request_id,
-        )
+        operation = await self._operations.repeated(export.EXPORT, tenant_id, request.request_id)
+        if operation is None:
+            await self._require_room(tenant_id)
+            operation = await self._operations.start(
+                export.EXPORT,
+                tenant_id,
+                principal=call.principal,
+                parameters={},
+                request_id=request.request_id,
+            )
         return pb.StartTenantExportResponse(operation=operation_proto(operation))
+
+    async def _require_room(self, tenant_id: TenantId) -> None:
+        """Returns where the tenant's people may have another export.
+
+        Raises:
+            ResourceExhausted: enough were begun lately, or are not over yet (`EXPORTS_FULL`).
+        """
+        recent, _ = await self._operations.page(
+            Listing(tenant_id=tenant_id), limit=_RECENT, position=None
+        )
+        exports = [operation for operation in recent if operation.kind == export.EXPORT]
+        if sum(not operation.over for operation in exports) >= MAX_EXPORTS_AT_ONCE:
+            raise ResourceExhausted(
+                "EXPORTS_FULL", "as many exports as may be are under way", retry_after=60.0
+            )
+        hour_ago = now_micros() - _HOUR_MICROS
+        begun = [operation.created_at for operation in exports if operation.created_at > hour_ago]
+        if len(begun) >= MAX_EXPORTS_AN_HOUR:
+            raise ResourceExhausted(
+                "EXPORTS_FULL",
+                f"at most {MAX_EXPORTS_AN_HOUR} exports may be begun in an hour",
+                retry_after=(sorted(begun)[-MAX_EXPORTS_AN_HOUR] - hour_ago) / 1e6,
+            )
 
 
 def _archive_in(path: str) -> str:

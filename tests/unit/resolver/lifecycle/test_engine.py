@@ -83,7 +83,7 @@ async def test_what_may_pass_is_tried_again_and_what_may_not_fails(table: Sqlite
         assert failed.error is not None
         assert failed.error.reason == "NO"
         assert diary.entries == ["do one", "do one"]
-        with pytest.raises(FailedPrecondition, match="under way"):
+        with pytest.raises(FailedPrecondition, match="not over yet"):
             await engine.start("walk")
         resumed = await engine.operations.resume(failed)
         assert (await engine.over(resumed)).state == "SUCCEEDED"
