@@ -22,12 +22,14 @@ class Sink:
 
     def __init__(self) -> None:
         self.taken: list[bytes] = []
+        self.begun = asyncio.Event()
         self.cut_off = asyncio.Event()
 
     async def take(self, requests: AsyncIterator[bytes], _: Any) -> bytes:
         try:
             async for request in requests:
                 self.taken.append(request)
+                self.begun.set()
         except asyncio.CancelledError:
             self.cut_off.set()
             raise
@@ -68,6 +70,7 @@ async def test_a_source_that_fails_ends_the_call_with_its_own_error(
 
     async def failing() -> AsyncIterator[bytes]:
         yield b"one"
+        await server.begun.wait()
         raise error
 
     async with asyncio.timeout(5):
