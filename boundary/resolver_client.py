@@ -12,6 +12,7 @@ import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from google.rpc import status_pb2
 
+from boundary.channel import connected
 from boundary.context import TenantContext
 from boundary.errors import SiloError, Unavailable, error_info, tenant_unavailable
 from boundary.ids import TenantId
@@ -140,6 +141,7 @@ class ResolverContexts:
         self._stub: context_pb2_grpc.ContextServiceAsyncStub = context_pb2_grpc.ContextServiceStub(
             channel
         )
+        self._channel = channel
         self._metadata = ((PEER_KEY, peer_token),)
         self._cache: OrderedDict[tuple[TenantId, str, str], tuple[float, str]] = OrderedDict()
         self._changes: dict[TenantId, int] = {}
@@ -172,6 +174,7 @@ class ResolverContexts:
         if known is not None and time.time() < known[0]:
             return known[1]
         overtaken = self._changes.get(key[0], 0)
+        await connected(self._channel)  # a resolver that has just started is reached, not missed
         try:
             response = await self._stub.DelegateContext(
                 request, metadata=self._metadata, timeout=_CALL_SECONDS
