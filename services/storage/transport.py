@@ -28,7 +28,13 @@ from services.storage.archive_paths import (
     manifest_path,
 )
 from services.storage.ports import MAX_LISTED, Content, Objects, StoredObject, Upload
-from services.storage.transport_lines import Described, content_line_of, described_in, line_of
+from services.storage.transport_lines import (
+    Described,
+    content_line_of,
+    described_in,
+    digest_in,
+    line_of,
+)
 
 _PAGE = 100
 _TOGETHER = 8
@@ -240,7 +246,7 @@ class ObjectTransport:
     async def prune(
         self, tenant: TenantContext, archive: str, parts: Collection[str], *, digits: str
     ) -> int:
-        """Removes what is in an archive and in none of its parts, and in no manifest; how many objects.
+        """Removes what is in an archive and in none of its parts, and is no manifest; how many objects.
 
         Args:
             parts: the names of all its parts.
@@ -251,55 +257,40 @@ class ObjectTransport:
             if part.startswith(f"{OBJECTS}-"):
                 async with await self.read_part(tenant, f"{archive}/{part}", if_match="") as lines:
                     async for number, line in cut(lines.chunks()):
-                        sha256 = described_in(number, line).upload.sha256
-                        if sha256.startswith(digits):
-                            described.add(bytes.fromhex(sha256))
+                        digest = digest_in(number, line)
+                        if digest.hex().startswith(digits):
+                            described.add(digest)
         named = {f"{archive}/{name}" for name in (*parts, MANIFEST)}
-        beside = await self._removed(
-            tenant, f"{archive}/", lambda path: path not in named, folded=True
-        )
         contents = f"{archive}/{OBJECTS}/"
-        return beside + await self._removed(
+        beside = self._removing(tenant, f"{archive}/", lambda path: path not in named, folded=True)
+        left = self._removing(
             tenant,
             f"{contents}{digits}",
-            lambda path: _digest_in(path.removeprefix(contents)) not in described,
+            lambda path: _digest_of(path.removeprefix(contents)) not in described,
         )
+        return sum([count async for count in beside]) + sum([count async for count in left])
 
-    async def _removed(
+    def remove(self, tenant: TenantContext, archive: str) -> AsyncIterator[int]:
+        """Removes an archive, or where it is empty every object outside of the archives; how many at a time."""
+        if archive:
+            return self._removing(tenant, f"{archive}/", lambda _: True)
+        return self._removing(tenant, "", lambda path: not is_archived(path))
+
+    async def _removing(
         self,
         tenant: TenantContext,
         under: str,
         doomed: Callable[[str], bool],
         *,
         folded: bool = False,
-    ) -> int:
-        removed = 0
+    ) -> AsyncIterator[int]:
+        """Removes what is doomed of what is under a prefix; where folded, not in folders below it."""
         position: bytes | None = None
         while True:
             page = await self._objects.list(
                 tenant.objects, under=under, folded=folded, limit=MAX_LISTED, position=position
             )
             paths = [stored.path for stored in page.objects if doomed(stored.path)]
-            if paths:
-                removed += await self._objects.delete_many(tenant.objects, paths)
-            position = page.position
-            if position is None:
-                return removed
-
-    async def remove(self, tenant: TenantContext, archive: str) -> AsyncIterator[int]:
-        """Removes an archive, or where it is empty every object outside of the archives; how many at a time."""
-        position: bytes | None = None
-        while True:
-            page = await self._objects.list(
-                tenant.objects,
-                under=f"{archive}/" if archive else "",
-                folded=False,
-                limit=MAX_LISTED,
-                position=position,
-            )
-            paths = [
-                stored.path for stored in page.objects if archive or not is_archived(stored.path)
-            ]
             if paths:
                 yield await self._objects.delete_many(tenant.objects, paths)
             position = page.position
@@ -412,7 +403,7 @@ class ObjectTransport:
         return stored.size
 
 
-def _digest_in(name: str) -> bytes:
+def _digest_of(name: str) -> bytes:
     """The digest in the name of a content, below the contents of its archive; empty where it is none of one."""
     try:
         digest = bytes.fromhex(name.rpartition("/")[2])

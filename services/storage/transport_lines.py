@@ -52,6 +52,18 @@ def content_line_of(stored: StoredObject) -> bytes:
     )
 
 
+def digest_in(number: int, line: bytes) -> bytes:
+    """The SHA-256 that a line gives, of which nothing else is looked at.
+
+    Raises:
+        InvalidArgument: the line is none; the error names it.
+    """
+    try:
+        return bytes.fromhex(orjson.loads(line)["sha256"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise bad_line(number, "describes no object") from error
+
+
 def described_in(number: int, line: bytes) -> Described:
     """The object that a line describes, checked like one that a caller stores.
 
