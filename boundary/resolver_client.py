@@ -52,6 +52,7 @@ class ResolverKeys:
         self._stub: context_pb2_grpc.ContextServiceAsyncStub = context_pb2_grpc.ContextServiceStub(
             channel
         )
+        self._channel = channel
         self._keys: dict[str, Ed25519PublicKey] = {}
         self._read_at = float("-inf")
         self._tried_at = float("-inf")
@@ -75,6 +76,7 @@ class ResolverKeys:
     async def _fetch(self) -> None:
         await asyncio.sleep(max(0.0, self._tried_at + _KEYS_RETRY - time.monotonic()))
         self._tried_at = time.monotonic()
+        await connected(self._channel)
         try:
             response = await self._stub.GetKeySet(
                 context_pb2.GetKeySetRequest(), timeout=_CALL_SECONDS
