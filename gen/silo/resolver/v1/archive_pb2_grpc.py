@@ -71,8 +71,9 @@ class ArchiveServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StartImport(self, request, context):
-        """Begins to bring an archive into an empty tenant. Everything is held against the signed manifest first. The tenant is
-        not written to by others meanwhile; cancelling the operation leaves it empty.
+        """Begins to bring an archive into an empty tenant. The manifest is looked at before the operation begins, and what
+        it lists before anything is changed. The tenant is not written to by others meanwhile; cancelling the operation leaves
+        it empty.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -260,7 +261,7 @@ class TenantExportServiceServicer:
 
     def StartTenantExport(self, request, context):
         """Begins to write everything of the caller's tenant as an archive below its `exports/`, where it is read like any
-        object.
+        object. Two at once and four in an hour are taken (`EXPORTS_FULL`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,8 +38,9 @@ class ArchiveServiceStub:
     StartExport: _grpc.UnaryUnaryMultiCallable[_archive_pb2.StartExportRequest, _archive_pb2.StartExportResponse]
     """Begins to write everything of a tenant as an archive below its `exports/`."""
     StartImport: _grpc.UnaryUnaryMultiCallable[_archive_pb2.StartImportRequest, _archive_pb2.StartImportResponse]
-    """Begins to bring an archive into an empty tenant. Everything is held against the signed manifest first. The tenant is
-    not written to by others meanwhile; cancelling the operation leaves it empty.
+    """Begins to bring an archive into an empty tenant. The manifest is looked at before the operation begins, and what
+    it lists before anything is changed. The tenant is not written to by others meanwhile; cancelling the operation leaves
+    it empty.
     """
     StartBackup: _grpc.UnaryUnaryMultiCallable[_archive_pb2.StartBackupRequest, _archive_pb2.StartBackupResponse]
     """Begins to write a backup below the tenant's `backups/`, besides those of its schedule."""
@@ -56,8 +57,9 @@ class ArchiveServiceAsyncStub(ArchiveServiceStub):
     StartExport: _aio.UnaryUnaryMultiCallable[_archive_pb2.StartExportRequest, _archive_pb2.StartExportResponse]  # type: ignore[assignment]
     """Begins to write everything of a tenant as an archive below its `exports/`."""
     StartImport: _aio.UnaryUnaryMultiCallable[_archive_pb2.StartImportRequest, _archive_pb2.StartImportResponse]  # type: ignore[assignment]
-    """Begins to bring an archive into an empty tenant. Everything is held against the signed manifest first. The tenant is
-    not written to by others meanwhile; cancelling the operation leaves it empty.
+    """Begins to bring an archive into an empty tenant. The manifest is looked at before the operation begins, and what
+    it lists before anything is changed. The tenant is not written to by others meanwhile; cancelling the operation leaves
+    it empty.
     """
     StartBackup: _aio.UnaryUnaryMultiCallable[_archive_pb2.StartBackupRequest, _archive_pb2.StartBackupResponse]  # type: ignore[assignment]
     """Begins to write a backup below the tenant's `backups/`, besides those of its schedule."""
@@ -83,8 +85,9 @@ class ArchiveServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _archive_pb2.StartImportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_archive_pb2.StartImportResponse, _abc.Awaitable[_archive_pb2.StartImportResponse]]:
-        """Begins to bring an archive into an empty tenant. Everything is held against the signed manifest first. The tenant is
-        not written to by others meanwhile; cancelling the operation leaves it empty.
+        """Begins to bring an archive into an empty tenant. The manifest is looked at before the operation begins, and what
+        it lists before anything is changed. The tenant is not written to by others meanwhile; cancelling the operation leaves
+        it empty.
         """
 
     @_abc_1.abstractmethod
@@ -114,7 +117,7 @@ class TenantExportServiceStub:
     def __new__(cls, channel: _aio.Channel) -> TenantExportServiceAsyncStub: ...
     StartTenantExport: _grpc.UnaryUnaryMultiCallable[_archive_pb2.StartTenantExportRequest, _archive_pb2.StartTenantExportResponse]
     """Begins to write everything of the caller's tenant as an archive below its `exports/`, where it is read like any
-    object.
+    object. Two at once and four in an hour are taken (`EXPORTS_FULL`).
     """
 
 @_typing.type_check_only
@@ -124,7 +127,7 @@ class TenantExportServiceAsyncStub(TenantExportServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartTenantExport: _aio.UnaryUnaryMultiCallable[_archive_pb2.StartTenantExportRequest, _archive_pb2.StartTenantExportResponse]  # type: ignore[assignment]
     """Begins to write everything of the caller's tenant as an archive below its `exports/`, where it is read like any
-    object.
+    object. Two at once and four in an hour are taken (`EXPORTS_FULL`).
     """
 
 class TenantExportServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -137,7 +140,7 @@ class TenantExportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_archive_pb2.StartTenantExportResponse, _abc.Awaitable[_archive_pb2.StartTenantExportResponse]]:
         """Begins to write everything of the caller's tenant as an archive below its `exports/`, where it is read like any
-        object.
+        object. Two at once and four in an hour are taken (`EXPORTS_FULL`).
         """
 
 def add_TenantExportServiceServicer_to_server(servicer: TenantExportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

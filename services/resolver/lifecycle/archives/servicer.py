@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from boundary.archives import BACKUPS, EXPORTS, is_archive
 from boundary.certificates import keys_in
 from boundary.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from boundary.ids import TenantId
 from boundary.interceptors.call import Call
 from services.resolver.certificates import Certificates
-from services.resolver.directory import Directory, now_micros
+from services.resolver.directory import Directory, Tenant, now_micros
 from services.resolver.lifecycle.archives import export, restore
 from services.resolver.lifecycle.archives.listing import archives_in
 from services.resolver.lifecycle.archives.parts import manifest_in, require_place
 from services.resolver.lifecycle.control import Operations
 from services.resolver.lifecycle.operation_servicer import callers_tenant, operation_proto
 from services.resolver.lifecycle.records import Operation
-from services.resolver.lifecycle.services import Services
+from services.resolver.lifecycle.services import Access, Services
 from services.resolver.lifecycle.settling import require_at_rest
 from services.resolver.lifecycle.store import Listing
 from services.resolver.operations import Tenants
-from services.resolver.ports import Value
 from services.resolver.resolution import subject_of
 from services.resolver.servicer import tenant_id_in
 from silo.resolver.v1 import archive_pb2 as pb
@@ -81,17 +78,17 @@ class ArchiveServicer:
         tenant_id = tenant_id_in(request.name, "name")
         known = await self._operations.repeated(restore.IMPORT, tenant_id, request.request_id)
         if known is None:
-            source = TenantId("")
+            tenant = source = await self._tenants.get(tenant_id)
             if request.source:
-                source = (await self._tenants.get(tenant_id_in(request.source, "source"))).tenant_id
-            parameters = restore.parameters_of(
-                archive=_archive_in(request.archive),
-                source="" if source == tenant_id else source,
-                trusted=_jwks_in(request.trusted_jwks),
-            )
-            tenant = await self._tenants.get(tenant_id)
+                source = await self._tenants.get(tenant_id_in(request.source, "source"))
+            archive, trusted = _archive_in(request.archive), _jwks_in(request.trusted_jwks)
             require_at_rest(tenant)
-            await self._require_archive(parameters, of=source or tenant_id)
+            await self._require_archive(archive, of=source, trusted=trusted)
+            parameters = restore.parameters_of(
+                archive=archive,
+                source="" if source.tenant_id == tenant_id else source.tenant_id,
+                trusted=trusted,
+            )
             known = await self._operations.start(
                 restore.IMPORT,
                 tenant_id,
@@ -101,34 +98,29 @@ class ArchiveServicer:
             )
         return pb.StartImportResponse(operation=operation_proto(known))
 
-    async def _require_archive(self, parameters: Mapping[str, Value], *, of: TenantId) -> None:
+    async def _require_archive(self, archive: str, *, of: Tenant, trusted: str) -> None:
         """Returns where there is such an archive: what is only misspelt begins no operation.
 
         Raises:
             FailedPrecondition: there is none (`ARCHIVE_MISSING`), or another than was signed (`ARCHIVE_TAMPERED`).
         """
-        archive = str(parameters["archive"])
-        storage = self._services.at(
-            "storage",
-            subject=subject_of(await self._tenants.get(of)),
-            permissions=("lifecycle.read",),
-        )
         manifest = await manifest_in(
-            storage,
-            archive,
-            certificates=self._certificates,
-            trusted=str(parameters["trusted"]),
+            self._storage(of), archive, certificates=self._certificates, trusted=trusted
         )
-        require_place(manifest, archive, of=of)
+        require_place(manifest, archive, of=of.tenant_id)
+
+    def _storage(self, tenant: Tenant) -> Access:
+        """The storage service, for reading what a tenant has."""
+        return self._services.at(
+            "storage", subject=subject_of(tenant), permissions=("lifecycle.read",)
+        )
 
     async def list_archives(
         self, request: pb.ListArchivesRequest, _: Call
     ) -> pb.ListArchivesResponse:
         """ListArchives."""
         tenant = await self._tenants.get(tenant_id_in(request.parent, "parent"))
-        storage = self._services.at(
-            "storage", subject=subject_of(tenant), permissions=("lifecycle.read",)
-        )
+        storage = self._storage(tenant)
         found = [
             pb.Archive(path=archive.path, complete=archive.complete)
             for folder in (BACKUPS, EXPORTS)
@@ -181,7 +173,9 @@ class TenantExportServicer:
         exports = [operation for operation in recent if operation.kind == export.EXPORT]
         if sum(not operation.over for operation in exports) >= MAX_EXPORTS_AT_ONCE:
             raise ResourceExhausted(
-                "EXPORTS_FULL", "as many exports as may be are under way", retry_after=60.0
+                "EXPORTS_FULL",
+                f"{MAX_EXPORTS_AT_ONCE} exports are not over yet; wait, or cancel what failed",
+                retry_after=60.0,
             )
         hour_ago = now_micros() - _HOUR_MICROS
         begun = [operation.created_at for operation in exports if operation.created_at > hour_ago]
